@@ -1,0 +1,32 @@
+"""How far each input is durable in all lanes, as this process has heard."""
+
+import threading
+from collections.abc import Mapping
+
+from pipeline.chunk import Origin
+
+
+class Durable:
+    """Positions by origin: all records below are durable in every lane. Safe for several threads."""
+
+    def __init__(self, lanes: int, starts: Mapping[Origin, int]) -> None:
+        self._lock = threading.Lock()
+        self._by_lane = {origin: [start] * lanes for origin, start in starts.items()}
+
+    def note(self, lane: int, positions: Mapping[Origin, int]) -> None:
+        """A lane has made everything below these positions durable."""
+        with self._lock:
+            for origin, position in positions.items():
+                lanes = self._by_lane.get(origin)
+                if lanes is not None:
+                    lanes[lane] = max(lanes[lane], position)
+
+    def position(self, origin: Origin) -> int:
+        """How far an origin is durable."""
+        with self._lock:
+            return min(self._by_lane.get(origin, [0]))
+
+    def positions(self) -> dict[Origin, int]:
+        """How far each origin is durable."""
+        with self._lock:
+            return {origin: min(lanes) for origin, lanes in self._by_lane.items()}

@@ -1,0 +1,273 @@
+"""The dataflow; with `inputs` and `cluster` all that knows Bytewax.
+
+    input --> prepare --> commit (keyed by lane) --> spend (keyed by spend lane) --> decisions
+
+A lane is one key for each worker, so that Bytewax moves a handful of items for a batch and not one for each
+event. Which key goes to which worker is Bytewax's business; `balanced_keys` asks it by a dry run. State lives in
+the ledger, so none of Bytewax's recovery is used, and workers may come and go between runs.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bytewax.operators as op
+from bytewax._bytewax import cluster_main
+from bytewax.dataflow import Dataflow
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from pipeline.batch import Preparer, SentShare, Share
+from pipeline.chunk import Chunk
+from pipeline.cluster import ALONE, Cluster, Meeting, meet
+from pipeline.errors import MillraceError
+from pipeline.inputs import ChunkReader, Halt, Halts, PartitionedInput, PartitionedReader, SharedInput
+from pipeline.lane import Delivered, Lane
+from pipeline.ports import Decision, DecisionSink
+from pipeline.run_state import CommitNote, RejectBudget, RunState, guard
+from pipeline.spend import SpendWindows
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPolicy:
+    """When a lane makes its pending block durable: at so many rows or bytes, or at that age."""
+
+    rows: int = 250_000
+    bytes: int = 128 << 20
+    age_ms: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class FlowParts:
+    """What the dataflow is made of; the factories are called on the worker that uses their result."""
+
+    reader: ChunkReader | PartitionedReader
+    make_preparer: Callable[[], Preparer]
+    make_lane: Callable[[int], Lane]
+    make_windows: Callable[[int], SpendWindows]
+    make_decision_sink: Callable[[], DecisionSink]
+    policy: CommitPolicy
+    state: RunState
+    workers: int
+    cluster: Cluster = ALONE
+    meeting: Meeting | None = None
+    """What the processes have agreed upon; alone, it is found here."""
+
+    @property
+    def lanes(self) -> int:
+        """One for each worker of the cluster."""
+        return self.workers * self.cluster.processes
+
+
+def run_flow(parts: FlowParts) -> None:
+    """Run until the input ends or the stop flag is set; everything taken in is durable on return.
+
+    Raises the first error of any worker.
+    """
+    flow = _build(parts)
+    try:
+        cluster_main(
+            flow,
+            list(parts.cluster.addresses),
+            parts.cluster.process,
+            epoch_interval=timedelta(seconds=1),
+            worker_count_per_proc=parts.workers,
+        )
+    except BaseException as error:  # noqa: BLE001 - Bytewax wraps what a worker raised; the first error is the cause
+        raise (parts.state.error or _of_the_cluster(parts.cluster, error)) from None
+    if parts.state.error is not None:
+        raise parts.state.error
+
+
+def _of_the_cluster(cluster: Cluster, error: BaseException) -> BaseException:
+    """What it means when the lines between the processes break."""
+    if cluster.processes == 1 or type(error).__name__ != "PanicException":
+        return error
+    return MillraceError(
+        f"another process of the cluster has gone, so this one ({cluster.process}) stops too: start all of them "
+        "again, nothing is lost"
+    )
+
+
+def _build(parts: FlowParts) -> Dataflow:
+    keys = (parts.meeting or meet(ALONE, parts.workers, None)).keys
+    preparers = _Preparers(parts.make_preparer)
+
+    def prepare(chunk: Chunk | Halt) -> list[tuple[str, Share | Halt]]:
+        if isinstance(chunk, Halt):
+            return [(key, chunk) for key in keys]
+        parts.state.saw(len(chunk.offsets))
+        batch = preparers.own().prepare(chunk)
+        return [(key, Share(chunk.stream, chunk.sequence, lane, batch)) for lane, key in enumerate(keys)]
+
+    def spread(item: tuple[str, Delivered]) -> list[tuple[str, tuple[int, Delivered]]]:
+        return [(key, (lane, item[1])) for lane, key in enumerate(keys)]
+
+    flow = Dataflow("millrace")
+    chunks = _input(flow, parts)
+    shares = op.flat_map("prepare", chunks, guard(parts.state, prepare))
+    delivered = op.stateful_batch("commit", shares, lambda _: _LaneLogic(parts, preparers))
+    spread_out = op.flat_map("spread", delivered, spread)
+    decisions = op.stateful_batch("spend", spread_out, lambda _: _SpendLogic(parts))
+    op.output("decisions", op.key_rm("unkey", decisions), _Decisions(parts))
+    return flow
+
+
+class _Preparers:
+    """One preparer for each worker thread, made when it is first needed.
+
+    Found by the number of the thread: what is `threading.local` is gone when Bytewax calls the next time.
+    """
+
+    def __init__(self, make: Callable[[], Preparer]) -> None:
+        self._make = make
+        self._of_thread: dict[int, Preparer] = {}
+
+    def own(self) -> Preparer:
+        thread = threading.get_ident()
+        found = self._of_thread.get(thread)
+        if found is None:
+            found = self._of_thread[thread] = self._make()
+        return found
+
+
+def _input(flow: Dataflow, parts: FlowParts) -> Any:
+    if not isinstance(parts.reader, PartitionedReader):
+        return op.input("input", flow, SharedInput(parts.reader, parts.state))
+    chunks = op.input("input", flow, PartitionedInput(parts.reader, parts.state))
+    halts = op.input("halt", flow, Halts(parts.reader, parts.state))
+    return op.merge("all", chunks, halts)
+
+
+class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
+    """A lane on the worker that owns it."""
+
+    def __init__(self, parts: FlowParts, preparers: _Preparers) -> None:
+        self._parts, self._preparers = parts, preparers
+        self._lane: Lane | None = None
+        self._oldest: float | None = None
+        self._oldest_ms = 0
+
+    def on_batch(self, values: list[Share | SentShare | Halt]) -> tuple[list[Delivered], bool]:
+        shares = [value for value in values if not isinstance(value, Halt)]
+        if len(shares) < len(values):
+            self._parts.state.stop.set()
+        return guard(self._parts.state, self._take)(shares), StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[list[Delivered], bool]:
+        if self._age_ms() < self._parts.policy.age_ms:  # the block that this was set for has been written
+            return [], StatefulBatchLogic.RETAIN
+        return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[list[Delivered], bool]:
+        if self._parts.state.error is not None:
+            return [], StatefulBatchLogic.RETAIN
+        return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        if self._oldest is None:
+            return None
+        left = self._oldest + self._parts.policy.age_ms / 1000 - time.monotonic()
+        return datetime.now(UTC) + timedelta(seconds=max(left, 0))
+
+    def _age_ms(self) -> int:
+        return 0 if self._oldest is None else int((time.monotonic() - self._oldest) * 1000)
+
+    def snapshot(self) -> None:
+        return None
+
+    def _take(self, shares: list[Share | SentShare]) -> list[Delivered]:
+        if self._lane is None and shares:
+            self._lane = self._parts.make_lane(shares[0].lane)
+        delivered: list[Delivered] = []
+        if self._lane is None:
+            return delivered
+        for sent in shares:
+            share = sent.prepared(self._preparers.own()) if isinstance(sent, SentShare) else sent
+            self._lane.take(share)
+            if self._lane.has_pending and self._oldest is None:
+                self._oldest = time.monotonic()
+                self._oldest_ms = share.batch.chunk.read_at_ms
+            if self._is_full(self._lane):
+                delivered += self._commit()
+        return delivered
+
+    def _is_full(self, lane: Lane) -> bool:
+        policy = self._parts.policy
+        return lane.pending_rows >= policy.rows or lane.pending_bytes() >= policy.bytes
+
+    def _commit(self) -> list[Delivered]:
+        lane = self._lane
+        self._oldest = None
+        if lane is None or not lane.has_pending:
+            return []
+        tallies, rows, size = lane.tallies(), lane.pending_rows, lane.pending_bytes()
+        begun = time.monotonic()
+        delivered = lane.commit()
+        state = self._parts.state
+        if state.watch is not None:
+            took = time.monotonic() - begun
+            state.watch(CommitNote(lane.lane, tallies, rows, size, took, self._oldest_ms, lane.keys_held()))
+        state.count(tallies.values(), delivered.pico_usd)
+        return [delivered]
+
+
+class _SpendLogic(StatefulBatchLogic[tuple[int, Delivered], Decision, None]):
+    """The windows of a spend lane on the worker that owns it."""
+
+    def __init__(self, parts: FlowParts) -> None:
+        self._parts = parts
+        self._windows: SpendWindows | None = None
+
+    def on_batch(self, values: list[tuple[int, Delivered]]) -> tuple[list[Decision], bool]:
+        return guard(self._parts.state, self._take)(values), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> None:
+        return None
+
+    def _take(self, values: list[tuple[int, Delivered]]) -> list[Decision]:
+        if self._windows is None:
+            self._windows = self._parts.make_windows(values[0][0])
+        decisions = []
+        for _, delivered in values:
+            self._parts.state.durable.note(delivered.lane, delivered.positions)
+            decisions += self._windows.take(delivered.lane, delivered.below, delivered.deltas)
+        return decisions
+
+
+class _DecisionPartition(StatelessSinkPartition[Decision]):
+    def __init__(self, parts: FlowParts) -> None:
+        self._parts = parts
+        self._sink: DecisionSink | None = None
+
+    def write_batch(self, items: list[Decision]) -> None:
+        guard(self._parts.state, self._write)(items)
+
+    def _write(self, items: list[Decision]) -> None:
+        if self._sink is None:
+            self._sink = self._parts.make_decision_sink()
+        self._sink.write(items)
+
+
+@dataclass(frozen=True)
+class _Decisions(DynamicSink[Decision]):
+    parts: FlowParts
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _DecisionPartition:  # noqa: ARG002
+        return _DecisionPartition(self.parts)
+
+
+class _NowherePartition(StatelessSinkPartition[Any]):
+    def write_batch(self, items: list[Any]) -> None:
+        """Let the items go."""
+
+
+class _Nowhere(DynamicSink[Any]):
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _NowherePartition:  # noqa: ARG002
+        return _NowherePartition()
+
+
+__all__ = ["CommitNote", "CommitPolicy", "FlowParts", "RejectBudget", "RunState", "run_flow"]

@@ -1,0 +1,84 @@
+"""Moving chosen rows of a batch into the wire form of ClickHouse's Native format."""
+
+from pipeline.kernels.jit import compiled, put_word, word_at
+
+
+@compiled
+def _put_string(buffer, start, size, out, p):
+    """A varint length and the bytes."""
+    rest = size
+    while rest >= 128:
+        out[p] = (rest & 127) | 128
+        p += 1
+        rest >>= 7
+    out[p] = rest
+    p += 1
+    done = 0
+    while done < size:
+        put_word(out, p + done, word_at(buffer, start + done))
+        done += 8
+    return p + size
+
+
+@compiled
+def gather_strings(buffer, at, length, field, rows, out):
+    """The String column of `rows`; returns its size.
+
+    `out` has room for each text, five bytes more for each, and eight at its end.
+    """
+    p = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        p = _put_string(buffer, at[row, field], length[row, field], out, p)
+    return p
+
+
+@compiled
+def gather_values(buffer, starts, sizes, count, out):
+    """The first `count` distinct strings of a kind as a String column; returns its size; room as above."""
+    p = 0
+    for i in range(count):
+        p = _put_string(buffer, starts[i], sizes[i], out, p)
+    return p
+
+
+@compiled
+def gather_usage(rows, first, count, codes, values, offsets, out_codes, out_values):
+    """The usage maps of `rows`: cumulative offsets, source codes, 128-bit values; returns the entries."""
+    used = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        for j in range(first[row], first[row] + count[row]):
+            out_codes[used] = codes[j]
+            out_values[used, 0] = values[j, 0]
+            out_values[used, 1] = values[j, 1]
+            used += 1
+        offsets[i] = used
+    return used
+
+
+@compiled
+def gather_parts(
+    rows, entries, part_first, parts, component_first, part_source, offsets, out_codes, out_parts
+):
+    """The price breakdown of `rows`: cumulative offsets, source codes, pico-USD; returns the components."""
+    used = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        first = part_first[row]
+        for j in range(part_first[row + 1] - first):
+            out_codes[used] = part_source[component_first[entries[row]] + j]
+            out_parts[used] = parts[first + j]
+            used += 1
+        offsets[i] = used
+    return used
+
+
+@compiled
+def split_amounts(rows, pico, micro, residual):
+    """Micro int64[] = floor(pico / 10^6) and residual int32[] = the rest, 0 to 999 999."""
+    for i in range(len(rows)):
+        amount = pico[rows[i]]
+        whole = amount // 1_000_000
+        micro[i] = whole
+        residual[i] = amount - whole * 1_000_000

@@ -1,0 +1,182 @@
+"""What the dataflow needs from outside: a ledger for each lane, a place for decisions, and a clock."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.batch import SLOTS, Batch
+from pipeline.chunk import Origin
+from pipeline.columns import Int32s, Int64s, UInt64s
+
+
+class Clock(Protocol):
+    """Wall-clock time; handed in so that tests own it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970, UTC."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the records of one origin."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    """Those of the rejected that were idempotency conflicts."""
+    rejected: int = 0
+    replayed: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Add another tally to this one."""
+        self.accepted += other.accepted
+        self.duplicates += other.duplicates
+        self.conflicts += other.conflicts
+        self.rejected += other.rejected
+        self.replayed += other.replayed
+
+    @property
+    def events(self) -> int:
+        """All records that were read."""
+        return self.accepted + self.duplicates + self.rejected + self.replayed
+
+
+@dataclass(slots=True)
+class Replay:
+    """What is known of an origin from before this run.
+
+    A record has its outcome already when its offset is below the position of its slot (`positions` int64[256])
+    or when it has a row in the ledger (`accepted` int64[m], sorted, with the keys that it counted) or among the
+    rejects (`rejected` int64[k], sorted). From `end` on nothing is known. The keys of these ledger rows are not
+    among the hot keys: they enter when their record comes by, so that what lies between is judged as it was.
+    """
+
+    positions: Int64s = field(default_factory=lambda: np.zeros(SLOTS, np.int64))
+    accepted: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
+    hashes: UInt64s = field(default_factory=lambda: np.empty((0, 2), np.uint64))
+    prints: UInt64s = field(default_factory=lambda: np.empty(0, np.uint64))
+    rejected: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
+    end: int = 0
+    written_rejects: frozenset[tuple[int, str, bytes]] = frozenset()
+    """(offset, reason, SHA-256 of the raw bytes) of the rejects that earlier readings of the file wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRow:
+    """A rejected record on its way to `rejected_events`."""
+
+    reason: str
+    detail: str
+    raw: bytes
+    origin: Origin
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """An accepted correction on its way to the ledger, on its own: what it takes back is read there.
+
+    What is summed by (principal, operation, action, context) comes from the voided row, so that every sum is
+    right afterwards.
+    """
+
+    tenant: str
+    voids: str
+    idempotency_key: str
+    event_id: str
+    source: str
+    trigger: str
+    attributes: str
+    occurred_at_ms: int
+    ingested_at_ms: int
+    key_hash: tuple[int, int]
+    """Of (tenant, voids) in the domain of corrections; the high word first, as in all hashes here."""
+    target_hash: tuple[int, int]
+    """Of the voided key."""
+    stream: str
+    sequence: int
+    origin: Origin
+    offset: int
+
+
+@dataclass(slots=True)
+class Commit:
+    """What a lane makes durable in one go, beside the rows that it has appended."""
+
+    rejects: list[RejectRow] = field(default_factory=list)
+    corrections: list[Correction] = field(default_factory=list)
+    positions: dict[Origin, int] = field(default_factory=dict)
+    tallies: dict[Origin, Tally] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """What a correction took back, as written to the ledger."""
+
+    correction: Correction
+    occurred_at_ms: int
+    pico_usd: int
+    settlement: str
+
+
+class LaneLedger(Protocol):
+    """One lane's way to the ledger; used by one thread.
+
+    Delivery: `commit` returns only when everything is durable, rows before rejects before the progress row; a
+    block that is sent again is stored once. Parallelism: one for each lane.
+    """
+
+    def load_keys(self) -> Iterator[tuple[UInt64s, UInt64s]]:
+        """The lane's hot keys from earlier runs: hashes uint64[n, 2] and fingerprints uint64[n]."""
+
+    def hot_since_ms(self) -> int:
+        """All keys ingested at or after this moment are among the hot keys; 0 when all keys are."""
+
+    def find_keys(self, hashes: UInt64s) -> tuple[UInt64s, UInt64s]:
+        """Those of the hashes that the ledger of earlier runs holds, with their fingerprints."""
+
+    def replay(self, origin: Origin) -> Replay:
+        """What is known of an origin from before this run."""
+
+    def append(self, batch: Batch, rows: Int32s) -> None:
+        """Take accepted rows (no corrections) of a batch into the pending block."""
+
+    def pending_bytes(self) -> int:
+        """The size of the pending block."""
+
+    def commit(self, commit: Commit) -> list[Voided]:
+        """Make the pending block and the commit durable; returns what the corrections took back.
+
+        Raises `LedgerFencedError` when a newer run has taken over, `LedgerError` when the ledger cannot be
+        written and the run was told to stop.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A threshold of a spend window was crossed, or cleared again."""
+
+    tenant: str
+    window: str
+    window_start_s: int
+    limit_micro_usd: int
+    current_micro_usd: int
+    threshold_percent: int
+    state: str
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    """The event that caused it; empty and 0 where it was found at a start."""
+
+
+class DecisionSink(Protocol):
+    """Where decisions go.
+
+    Delivery: `write` returns when they are durable; each decision is handed over once by a run, and a run that
+    starts hands over what the one before it could not. Parallelism: one for each worker.
+    """
+
+    def write(self, decisions: list[Decision]) -> None:
+        """Make decisions durable."""

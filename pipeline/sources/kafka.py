@@ -1,0 +1,349 @@
+"""Kafka as streams of chunks: one consumer for each partition, read from where the ledger says.
+
+Parallelism: one partition of Kafka is one of Bytewax, read in micro-batches by the worker that has it. Delivery:
+a record is read again after a crash unless its outcome is durable. The ledger alone says where to read; what is
+committed to the consumer group afterwards is for lag tools. Offsets are never reset: what the broker no longer
+has stops the run.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.chunk import Chunk, Origin, laid_out
+from pipeline.durable import Durable
+from pipeline.errors import MillraceError, SourceAwayError, UsageError
+from pipeline.sources.bounds import Bounds
+from pipeline.timestamp import TIME_MIN_MS
+
+BATCH_MAX = 10_000
+_ARRIVAL_MAX_MS = 4_102_444_800_000
+"""2100-01-01: a record's timestamp beyond it is a broken clock."""
+_COMMIT_EVERY_MS = 1_000
+_RESERVED = ("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "enable.partition.eof")
+_AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes are named so
+_GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - likewise
+_raw = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Which topics of which cluster; `options` go to librdkafka as they are."""
+
+    brokers: str
+    topics: tuple[str, ...]
+    group: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def client(self) -> dict[str, object]:
+        """What every client of this cluster is configured with."""
+        return {"bootstrap.servers": self.brokers, "log_level": 2, **self.options}
+
+    def consumer(self) -> dict[str, object]:
+        """The configuration of a consumer; raises `UsageError` for an option that would lose or reset."""
+        for name in _RESERVED:
+            if name in self.options:
+                raise UsageError(
+                    f"the Kafka option {name} is not yours to set: where to read is the ledger's to say"
+                )
+        return {
+            "isolation.level": "read_committed", "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 10,
+            "fetch.wait.max.ms": 100, **self.client(), "group.id": self.group, "enable.auto.commit": False,
+            "enable.auto.offset.store": False, "auto.offset.reset": "error", "enable.partition.eof": True,
+        }  # fmt: skip
+
+
+def find_partitions(settings: KafkaSettings, timeout_s: int = 30) -> list[Bounds]:
+    """All partitions of the topics and what the broker has of them.
+
+    Raises `SourceAwayError` when no broker answers in time, `MillraceError` for a topic that is not there.
+    """
+    consumer = _consumer(settings)
+    try:
+        found = []
+        for topic in settings.topics:
+            for origin in _origins(consumer, topic, timeout_s):
+                low, high = consumer.get_watermark_offsets(
+                    TopicPartition(topic, origin.partition), timeout=timeout_s, cached=False
+                )
+                found.append(Bounds(origin, int(low), int(high)))
+    except KafkaException as error:
+        raise SourceAwayError(_away(settings.brokers, error)) from error
+    else:
+        return found
+    finally:
+        consumer.close()
+
+
+def _consumer(settings: KafkaSettings, **more: object) -> Consumer:
+    try:
+        return Consumer({**settings.consumer(), **more})
+    except (KafkaException, TypeError, ValueError) as error:
+        raise UsageError(f"a Kafka setting is wrong: {_text(error)}") from error
+
+
+def _origins(consumer: Consumer, topic: str, timeout_s: int) -> list[Origin]:
+    known = consumer.list_topics(topic, timeout=timeout_s).topics.get(topic)
+    if known is None or known.error is not None or not known.partitions:
+        why = f": {known.error.str()}" if known is not None and known.error is not None else ""
+        raise MillraceError(f"there is no topic {topic!r} to read{why}; create it or check --topic")
+    return [Origin(topic, number) for number in sorted(known.partitions)]
+
+
+def _away(brokers: str, error: Exception) -> str:
+    return f"the broker at {brokers} does not answer: {_text(error)}; check --brokers, and that it is up"
+
+
+def _text(error: Exception) -> str:
+    first = error.args[0] if error.args else error
+    return str(first.str() if isinstance(first, KafkaError) else first)
+
+
+class KafkaInput:
+    """The partitions of the topics, each opened on the worker that reads it (`pipeline.flow.PartitionedReader`).
+
+    `until_end` ends each partition where it ended when it was first read to its end; else the run goes on until
+    it is told to stop.
+    """
+
+    def __init__(  # noqa: PLR0913 - a part of the composition
+        self, settings: KafkaSettings, starts: Mapping[Origin, int], durable: Durable, now_ms: Callable[[], int],
+        report: Callable[[str], None] = lambda _sentence: None, *, until_end: bool = False, in_flight_max: int = 4,
+    ) -> None:  # fmt: skip
+        self._settings, self._starts, self._durable = settings, dict(starts), durable
+        self._now_ms, self._report = now_ms, report
+        self.until_end, self._in_flight_max = until_end, in_flight_max
+        self.opened: dict[str, KafkaPartition] = {}
+        self.bytes_read = 0
+        self.waiting_for = ""
+        self._lock = threading.Lock()
+
+    def names(self) -> list[str]:
+        """The names of all partitions."""
+        return [_name(origin) for origin in self._starts]
+
+    def open(self, name: str) -> "KafkaPartition":
+        """Begin to read a partition; called on its worker."""
+        origin = next(o for o in self._starts if _name(o) == name)
+        config = {"error_cb": self._note_error}
+        consumer = _consumer(self._settings, **config)
+        consumer.assign([TopicPartition(origin.topic, origin.partition, self._starts[origin])])
+        partition = KafkaPartition(self, consumer, origin, self._starts[origin])
+        self.opened[name] = partition
+        return partition
+
+    def _note_error(self, error: KafkaError) -> None:
+        sentence = f"the broker does not answer: {error.str()}"
+        with self._lock:
+            is_news = not self.waiting_for
+            self.waiting_for = sentence
+        if is_news:
+            self._report(f"{sentence}; waiting for it")
+
+    def note_answer(self) -> None:
+        """A record or the end of a partition has come: the broker is there."""
+        if self.waiting_for:
+            self.waiting_for = ""
+            self._report("the broker answers again")
+
+    def note_read(self, size: int) -> None:
+        """Count what was read, in bytes."""
+        with self._lock:
+            self.bytes_read += size
+
+    def now_ms(self) -> int:
+        """The clock that this input was handed."""
+        return self._now_ms()
+
+    def watched(self) -> list["KafkaPartition"]:
+        """The partitions that this process reads."""
+        return list(self.opened.values())
+
+    def durable_position(self, origin: Origin) -> int:
+        """How far a partition is durable in all lanes."""
+        return self._durable.position(origin)
+
+    @property
+    def in_flight_max(self) -> int:
+        """How many chunks of a partition may be under way."""
+        return self._in_flight_max
+
+
+def _name(origin: Origin) -> str:
+    return f"{origin.topic}/{origin.partition}"
+
+
+class KafkaPartition:
+    """One partition on the worker that reads it: chunks in order, numbered from 0 in each run."""
+
+    def __init__(self, owner: KafkaInput, consumer: Consumer, origin: Origin, start: int) -> None:
+        self._owner, self._consumer = owner, consumer
+        self.origin = origin
+        self.read_to = start
+        """The offset behind the last record that was read."""
+        self.at_end = False
+        """Whether the broker had no more when it was last asked."""
+        self.done = False
+        self._sequence, self._in_flight = 0, 0
+        self._committed, self._committed_ms = start, 0
+
+    def next_chunk(self) -> Chunk | None:
+        """The next micro-batch, or None when there is none now or enough are under way."""
+        if self.done:
+            return None
+        self._commit_group()
+        if self._in_flight >= self._owner.in_flight_max:
+            return None
+        messages = self._consume()
+        if not messages:
+            self.done = self._owner.until_end and self.at_end
+            return None
+        chunk = self._chunk(messages)
+        self._sequence += 1
+        self._in_flight += 1
+        weakref.finalize(chunk, self._let_go)
+        return chunk
+
+    @property
+    def name(self) -> str:
+        """What it is called: topic/partition."""
+        return _name(self.origin)
+
+    def durable(self) -> int:
+        """Below which offset all is durable in all lanes."""
+        return self._owner.durable_position(self.origin)
+
+    def lag(self) -> int:
+        """How many offsets lie between what is durable and the end of the partition, as far as is known."""
+        position = self._owner.durable_position(self.origin)
+        if self.at_end and position >= self.read_to:
+            return 0
+        return max(self.high() - position, self.read_to - position, 0)
+
+    def high(self) -> int:
+        """The end of the partition when the broker last told it."""
+        with suppress(KafkaException, RuntimeError):
+            bounds = self._consumer.get_watermark_offsets(self._topic_partition(), cached=True)
+            return max(int(bounds[1]), self.read_to) if bounds else self.read_to
+        return self.read_to
+
+    def close(self) -> None:
+        """Leave; neither raises nor waits for anything."""
+        with suppress(KafkaException, RuntimeError):
+            self._consumer.close()
+
+    def _topic_partition(self, offset: int = 0) -> TopicPartition:
+        return TopicPartition(self.origin.topic, self.origin.partition, offset)
+
+    def _let_go(self) -> None:
+        self._in_flight -= 1
+
+    def _commit_group(self) -> None:
+        now = self._owner.now_ms()
+        if now - self._committed_ms < _COMMIT_EVERY_MS:
+            return
+        self._committed_ms = now
+        position = self._owner.durable_position(self.origin)
+        if position > self._committed:
+            with suppress(KafkaException):
+                self._consumer.commit(offsets=[self._topic_partition(position)], asynchronous=True)
+                self._committed = position
+
+    def _consume(self) -> list[Message]:
+        try:
+            found = self._consumer.consume(BATCH_MAX, 0)
+        except KafkaException as error:
+            raise MillraceError(f"{_name(self.origin)} cannot be read: {_text(error)}") from error
+        messages = []
+        for message in found:
+            trouble = message.error()
+            if trouble is None:
+                messages.append(message)
+                self.at_end = False
+            else:
+                self._note(trouble)
+        if found:
+            self._owner.note_answer()
+        return messages
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() == _AT_END:
+            self.at_end = True
+        elif error.code() == _GONE:
+            msg = (
+                f"records of {_name(self.origin)} from {self.read_to} on are gone: {error.str()}; bring them back, "
+                "or give them up with --accept-gap"
+            )
+            raise MillraceError(msg)
+        elif error.code() > 0 and not error.retriable():
+            raise MillraceError(f"{_name(self.origin)} cannot be read: {error.str()}")
+
+    def _chunk(self, messages: list[Message]) -> Chunk:
+        now = self._owner.now_ms()
+        values = [event_of(message.value(), message.headers()) for message in messages]
+        offsets = np.fromiter((message.offset() for message in messages), np.int64, len(messages))
+        arrivals = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
+        arrivals[(arrivals < TIME_MIN_MS) | (arrivals > _ARRIVAL_MAX_MS)] = now
+        self.read_to = int(offsets[-1]) + 1
+        payload = b"\n".join(values) + b"\n"
+        sizes = np.fromiter(map(len, values), np.int64, len(values)) + 1
+        self._owner.note_read(len(payload))
+        return laid_out(self.origin, self._sequence, payload, sizes, offsets, arrivals, self.read_to, now)
+
+
+Headers = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | bytes | None]]
+
+
+def event_of(value: bytes | None, headers: Headers | None) -> bytes:
+    """The event of a record as one JSON object.
+
+    A record in CloudEvents' binary mode (attributes in `ce_` headers, data in the value) becomes the same event
+    in structured mode, its data as they came; any other record is taken as it is. A tombstone is empty, and so
+    unreadable; so is data that is not one JSON value.
+    """
+    if headers is None:
+        return value or b""
+    named = list(headers.items() if isinstance(headers, Mapping) else headers)
+    kind = next((_bytes(content) for name, content in named if name.lower() == "content-type"), b"")
+    if kind.lower().startswith(b"application/cloudevents"):
+        return value or b""
+    attributes = [(name[3:], _bytes(content)) for name, content in named if name.startswith("ce_")]
+    if not attributes:
+        return value or b""
+    members = [_quoted(name.encode()) + b":" + _quoted(content) for name, content in attributes]
+    if value is not None:
+        try:
+            _raw.decode(value)
+        except msgspec.DecodeError:
+            return value
+        members.append(b'"data":' + value)
+    return b"{" + b",".join(members) + b"}"
+
+
+def _bytes(content: bytes | str | None) -> bytes:
+    return content.encode() if isinstance(content, str) else content or b""
+
+
+def _quoted(text: bytes) -> bytes:
+    """A JSON string; bytes that are no UTF-8 stay what they are, for the decoder to refuse."""
+    try:
+        return msgspec.json.encode(text.decode())
+    except UnicodeDecodeError:
+        return b'"' + text + b'"'
+
+
+def commit_group(settings: KafkaSettings, positions: Mapping[Origin, int]) -> None:
+    """Tell the consumer group where the ledger is, for tools that show lag; a failure is no matter."""
+    offsets = [TopicPartition(o.topic, o.partition, position) for o, position in positions.items()]
+    if not offsets:
+        return
+    consumer = _consumer(settings)
+    with suppress(KafkaException):
+        consumer.commit(offsets=offsets, asynchronous=False)
+    consumer.close()

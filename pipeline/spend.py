@@ -1,0 +1,273 @@
+"""Spend windows: the running spend of each limited tenant by calendar day and month, and cap crossings.
+
+Only what is durable arrives here, so a decision never speaks of money that a crash could take back. Events are
+applied in the order of their stream, whatever the number of lanes that delivered them.
+
+    lane 0 -- Delivered(below=7, deltas) --+
+    lane 1 -- Delivered(below=5, deltas) --+--> all sequences below 5, in order --> windows --> decisions
+"""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.accounts import Account, Accounts
+from pipeline.batch import Share
+from pipeline.chunk import Origin
+from pipeline.columns import Int32s, Int64s
+from pipeline.event import MICRO
+from pipeline.kernels.layout import KIND_TENANT
+from pipeline.ports import Decision, Voided
+from pipeline.zones import window_starts
+
+COUNTED_SETTLEMENTS = frozenset({"metered", "credit"})
+DAY, MONTH = "day", "month"
+QUARTER_MS = 900_000
+_INT64_SPAN = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Deltas:
+    """Spend of limited tenants in one sequence of a stream, an element for each event, in order.
+
+    tenant_codes int32[n] into `tenants`; quarters int64[n], the start of the quarter hour in epoch seconds;
+    pico int64[n]; offsets int64[n].
+    """
+
+    stream: str
+    sequence: int
+    origin: Origin
+    tenants: list[str]
+    tenant_codes: Int32s
+    quarters: Int64s
+    pico: Int64s
+    offsets: Int64s
+
+
+def is_limited(account: Account) -> bool:
+    """Whether an account has a limit to watch."""
+    return account.daily_limit_micro_usd is not None or account.monthly_limit_micro_usd is not None
+
+
+class SpendFilter:
+    """Picks what the windows need out of accepted rows: limited tenants, settlements that count."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._limited: dict[str, bool] = {}
+        self._anyone = is_limited(accounts.defaults) or any(map(is_limited, accounts.tenants.values()))
+
+    def of_rows(self, share: Share, rows: Int32s) -> list[Deltas]:
+        """The deltas of accepted rows of a share; none where no one has a limit."""
+        if not self._anyone:
+            return []
+        batch = share.batch
+        names = batch.dictionary.values(KIND_TENANT, batch.columns)
+        limited = np.array([self._is_limited(name) for name in names] or [False])
+        counts = np.array([e.settlement in COUNTED_SETTLEMENTS for e in batch.rater.entries] or [False])
+        codes = batch.dictionary.codes[rows, KIND_TENANT]
+        chosen = limited[codes] & counts[batch.rates.entries[rows]] & (batch.rates.pico[rows] != 0)
+        kept = rows[chosen]
+        if not len(kept):
+            return []
+        quarters = batch.columns.times[kept] // QUARTER_MS * (QUARTER_MS // 1000)
+        return [
+            Deltas(
+                share.stream, share.sequence, batch.chunk.origin, names, codes[chosen], quarters,
+                batch.rates.pico[kept], batch.chunk.offsets[kept],
+            )
+        ]  # fmt: skip
+
+    def of_corrections(self, voided: Iterable[Voided]) -> list[Deltas]:
+        """The deltas of corrections, as they were written."""
+        return [
+            Deltas(
+                c.stream, c.sequence, c.origin, [c.tenant], np.zeros(1, np.int32),
+                np.array([v.occurred_at_ms // QUARTER_MS * (QUARTER_MS // 1000)], np.int64),
+                np.array([v.pico_usd], np.int64), np.array([c.offset], np.int64),
+            )
+            for v in voided
+            for c in [v.correction]
+            if v.settlement in COUNTED_SETTLEMENTS and v.pico_usd and self._is_limited(c.tenant)
+        ]  # fmt: skip
+
+    def _is_limited(self, tenant: str) -> bool:
+        known = self._limited.get(tenant)
+        if known is None:
+            known = self._limited[tenant] = is_limited(self._accounts.get(tenant))
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class WindowKey:
+    """One window of one tenant: `day` or `month`, from its first instant (epoch seconds)."""
+
+    tenant: str
+    window: str
+    start_s: int
+
+
+@dataclass(slots=True)
+class WindowState:
+    """What is known when a run starts: sums from the ledger, thresholds whose last decision is `crossed`."""
+
+    pico: dict[WindowKey, int] = field(default_factory=dict)
+    crossed: dict[WindowKey, set[int]] = field(default_factory=dict)
+
+
+def limit_of(account: Account, window: str) -> int | None:
+    """The limit of a window in micro-USD."""
+    return account.daily_limit_micro_usd if window == DAY else account.monthly_limit_micro_usd
+
+
+def is_reached(pico: int, limit_micro: int, threshold_percent: int) -> bool:
+    """Whether spend has come to a share of the limit, exactly; spending nothing reaches no limit, not even 0."""
+    return pico > 0 and pico * 100 >= limit_micro * MICRO * threshold_percent
+
+
+def least_reaching(limit_micro: int, threshold_percent: int) -> int:
+    """The least spend in pico-USD that comes to a share of the limit; see `is_reached`."""
+    return max(1, limit_micro * (MICRO // 100) * threshold_percent)
+
+
+def owner_of(tenant: str, lanes: int) -> int:
+    """The spend lane that keeps a tenant's windows."""
+    return zlib.crc32(tenant.encode()) % lanes
+
+
+class SpendWindows:
+    """The windows of one spend lane's tenants.
+
+    Guarantee: each crossing of a threshold, up or back, in the order of the events gives exactly one decision.
+    """
+
+    def __init__(self, lane: int, lanes: int, accounts: Accounts, start: WindowState) -> None:
+        self._lane, self._lanes, self._accounts = lane, lanes, accounts
+        self._pico = {k: v for k, v in start.pico.items() if owner_of(k.tenant, lanes) == lane}
+        self._crossed = {k: set(v) for k, v in start.crossed.items() if owner_of(k.tenant, lanes) == lane}
+        self._below: dict[str, dict[int, int]] = defaultdict(dict)
+        self._waiting: dict[str, list[Deltas]] = defaultdict(list)
+
+    def state(self) -> WindowState:
+        """The windows as they stand now."""
+        return WindowState(dict(self._pico), {key: set(crossed) for key, crossed in self._crossed.items()})
+
+    def settle(self) -> list[Decision]:
+        """The decisions that are due without any event: what the run before could not write, or a new limit."""
+        decisions = []
+        for key in {*self._pico, *self._crossed}:
+            decisions += self._decide(key, self._pico.get(key, 0), Origin("", 0), 0)
+        return decisions
+
+    def take(self, lane: int, below: Mapping[str, int], deltas: Iterable[Deltas]) -> list[Decision]:
+        """Take what a lane has delivered; returns the decisions that are now certain."""
+        for delta in deltas:
+            self._waiting[delta.stream].append(delta)
+        decisions: list[Decision] = []
+        for stream, sequence in below.items():
+            self._below[stream][lane] = sequence
+            if len(self._below[stream]) == self._lanes:
+                decisions += self._advance(stream, min(self._below[stream].values()))
+        return decisions
+
+    def _advance(self, stream: str, below: int) -> list[Decision]:
+        waiting = self._waiting[stream]
+        ready = [d for d in waiting if d.sequence < below]
+        if not ready:
+            return []
+        self._waiting[stream] = [d for d in waiting if d.sequence >= below]
+        return self._apply(ready)
+
+    def _apply(self, deltas: list[Deltas]) -> list[Decision]:
+        names: dict[str, int] = {}
+        parts = []
+        for d in deltas:
+            mine = np.array([owner_of(t, self._lanes) == self._lane for t in d.tenants])
+            number = np.array([names.setdefault(t, len(names)) for t in d.tenants], np.int64)
+            keep = mine[d.tenant_codes]
+            n = int(np.count_nonzero(keep))
+            sequence = np.full(n, d.sequence, np.int64)
+            parts.append(
+                np.column_stack(
+                    (number[d.tenant_codes[keep]], sequence, d.offsets[keep], d.quarters[keep], d.pico[keep])
+                )
+            )
+        table = np.concatenate(parts)
+        table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
+        tenants = list(names)
+        origins = {d.sequence: d.origin for d in deltas}
+        edges = np.flatnonzero(np.diff(table[:, 0], prepend=-1, append=-1))
+        decisions: list[Decision] = []
+        for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            if end > start:
+                decisions += self._spend(tenants[int(table[start, 0])], table[start:end], origins)
+        return decisions
+
+    def _spend(self, tenant: str, rows: npt.NDArray[np.int64], origins: dict[int, Origin]) -> list[Decision]:
+        account = self._accounts.get(tenant)
+        quarters, inverse = np.unique(rows[:, 3], return_inverse=True)
+        starts = [window_starts(account.zone, int(q)) for q in quarters]
+        decisions: list[Decision] = []
+        for window, column in ((DAY, 0), (MONTH, 1)):
+            if limit_of(account, window) is None:
+                continue
+            window_of = np.array([s[column] for s in starts], np.int64)[inverse]
+            for start_s in np.unique(window_of).tolist():
+                key = WindowKey(tenant, window, start_s)
+                decisions += self._add(key, rows[window_of == start_s], origins)
+        return decisions
+
+    def _add(self, key: WindowKey, rows: npt.NDArray[np.int64], origins: dict[int, Origin]) -> list[Decision]:
+        sums = _running_sums(self._pico.get(key, 0), rows[:, 4])
+        self._pico[key] = int(sums[-1])
+        decisions: list[Decision] = []
+        for row in self._turning_points(key, sums):
+            decisions += self._decide(key, int(sums[row]), origins[int(rows[row, 1])], int(rows[row, 2]))
+        return decisions
+
+    def _turning_points(self, key: WindowKey, sums: npt.NDArray[Any]) -> list[int]:
+        """The rows, in order, whose running sum is the first on the other side of some threshold."""
+        account = self._accounts.get(key.tenant)
+        limit, crossed = limit_of(account, key.window), self._crossed.get(key, set())
+        turns: set[int] = set()
+        for threshold in account.thresholds_percent if limit is not None else ():
+            reached = sums >= least_reaching(limit, threshold)  # type: ignore[arg-type]
+            turns.update(np.flatnonzero(np.diff(reached, prepend=threshold in crossed)).tolist())
+        return sorted(turns)
+
+    def _decide(self, key: WindowKey, pico: int, origin: Origin, offset: int) -> list[Decision]:
+        account = self._accounts.get(key.tenant)
+        limit = limit_of(account, key.window)
+        crossed = self._crossed.setdefault(key, set())
+        decisions = []
+        for threshold in account.thresholds_percent if limit is not None else ():
+            reached = is_reached(pico, limit, threshold)  # type: ignore[arg-type]
+            if reached == (threshold in crossed):
+                continue
+            (crossed.add if reached else crossed.discard)(threshold)
+            decisions.append(
+                Decision(
+                    key.tenant, key.window, key.start_s, limit, pico // MICRO, threshold,  # type: ignore[arg-type]
+                    "crossed" if reached else "cleared", origin.topic, origin.partition, offset,
+                )
+            )  # fmt: skip
+        return decisions
+
+
+def _running_sums(before: int, pico: Int64s) -> npt.NDArray[Any]:
+    """The running sums of at least one amount on top of `before`, exact: beyond 64 bits where they must be."""
+    largest = max(abs(int(pico.min())), abs(int(pico.max())))
+    if abs(before) + largest * len(pico) < _INT64_SPAN:
+        return before + np.cumsum(pico)
+    return np.array(list(accumulate(pico.tolist(), initial=before))[1:], object)
+
+
+def exact_sum(pico: Int64s) -> int:
+    """The sum of amounts, beyond 64 bits where it must be."""
+    return int(np.sum(pico >> np.int64(32))) * (1 << 32) + int(np.sum(pico & np.int64(0xFFFFFFFF)))
