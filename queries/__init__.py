@@ -1,0 +1,1 @@
+"""Named SQL over the ledger, and the finance exports."""

@@ -1,0 +1,1 @@
+"""Where results go: the ledger in ClickHouse, decisions, rejects, Stripe."""
