@@ -1,0 +1,1 @@
+"""Transactional state: the Stripe outbox now; accounts, reservations, credits and periods later."""

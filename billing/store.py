@@ -1,0 +1,162 @@
+"""The control store: small transactional state in SQLite (one host) or PostgreSQL, upgraded on opening.
+
+Writers follow one another: SQLite by `BEGIN IMMEDIATE`, PostgreSQL by an advisory lock for the transaction.
+What a write transaction reads is thus still true when it commits, on both. A commit is durable (fsynced).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from pipeline.errors import StoreError, UsageError
+
+BUSY_TIMEOUT_MS = 30_000
+_WRITERS = 0x6D696C6C
+
+
+class Store:
+    """An open control store; safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the store is a file of this host."""
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an SQLite store."""
+        name = self.engine.url.database
+        return Path(name) if self.is_sqlite and name else None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one moment's state."""
+        with _named(self.engine), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection that is the only writer; commits at the end, rolls back on any exception."""
+        with _named(self.engine), self.engine.connect() as plain:
+            connection = plain.execution_options(millrace_write=True)
+            with connection.begin():
+                if not self.is_sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS})
+                yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def open_store(url: str) -> Store:
+    """Open the store at `sqlite:///file` or `postgresql://user:password@host/database`, brought up to date.
+
+    Raises `UsageError` for another URL or a store that a newer program made, `StoreError` when it cannot be
+    used.
+    """
+    parsed = _parse(url)
+    store = Store(_engine(parsed))
+    try:
+        _upgrade(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = URL.create("none")
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed
+    msg = (
+        "the control store's URL is not understood: give sqlite:////absolute/file "
+        "or postgresql://user:password@host/database"
+    )
+    raise UsageError(msg)
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        return _postgresql(url)
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"the folder {path.parent} of the control store cannot be used: {error.strerror}"
+        raise StoreError(msg) from error
+    engine = create_engine(url)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        msg = (
+            "a PostgreSQL control store needs the package psycopg: install millrace with its extra 'postgres'"
+        )
+        raise UsageError(msg) from error
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    pragmas = ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL")
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("millrace_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _upgrade(store: Store) -> None:
+    config = Config()
+    config.set_main_option("script_location", "billing:migrations")
+    config.set_main_option("path_separator", "os")
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            known = ", ".join(ScriptDirectory.from_config(config).get_heads())
+            msg = (
+                f"the control store {_shown(store.engine)} was made by a newer millrace "
+                f"(this one knows up to migration {known}): run the newer program"
+            )
+            raise UsageError(msg) from error
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def _named(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or error).strip().splitlines()
+        cause = said[0] if said else type(error).__name__
+        msg = f"the control store {_shown(engine)} cannot be used: {cause}"
+        raise StoreError(msg) from error
