@@ -1,0 +1,1 @@
+"""Seeded input, the measurements and their peers."""
