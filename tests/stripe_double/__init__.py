@@ -1,0 +1,1 @@
+"""What the tests of billing share: stores of both kinds, and ways to stage the double of Stripe."""

@@ -1,0 +1,1 @@
+"""Seeded campaigns: processes, broker and ledger die while events flow, and in the end every total is exact."""
