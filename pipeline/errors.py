@@ -8,6 +8,7 @@ MillraceError            the run cannot go on: one sentence, exit code 1
 │   ├── LedgerFencedError  a newer run has taken over: this one may write no more
 │   └── LedgerAwayError  the ledger does not answer; a retry may help
 ├── SourceAwayError      the broker does not answer
+├── LogAwayError         the event log cannot take events now: they must be sent again later
 ├── StoreError           the control store (SQLite, PostgreSQL) cannot be used
 ├── ProviderError        the billing provider refuses to talk: a key, an account, a setting
 └── RejectBudgetError    more rejects than the budget allows
@@ -50,6 +51,14 @@ class RejectBudgetError(MillraceError):
 
 class SourceAwayError(MillraceError):
     """The broker does not answer; trying again may help."""
+
+
+class LogAwayError(MillraceError):
+    """The event log cannot take events now; nothing was promised, the sender tries again."""
+
+    def __init__(self, sentence: str, retry_after_s: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(MillraceError):

@@ -1,6 +1,7 @@
 """What the dataflow needs from outside: a ledger for each lane, a place for decisions, and a clock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -180,3 +181,19 @@ class DecisionSink(Protocol):
 
     def write(self, decisions: list[Decision]) -> None:
         """Make decisions durable."""
+
+
+class EventLog(Protocol):
+    """Where events are durable before anyone is told that they were taken.
+
+    Delivery: the future is done when all lines are durable (synced to disk, or confirmed by all replicas in
+    sync), in the order of the calls of one caller; after an error they may be there or not, so the caller sends
+    them again, under the same keys. Parallelism: any number of threads; those that wait share one sync.
+    """
+
+    def append(self, lines: Sequence[bytes], arrived_at_ms: int, keys: Sequence[str] = ()) -> Future[None]:
+        """Take event lines (one JSON object each, no LF) that arrived at one moment; does not wait.
+
+        `keys` (one for each line, as a rule the tenant) tells which lines must keep their order in a log of
+        several partitions. Raises `LogAwayError`, at once or by the future, when the log cannot take them.
+        """
