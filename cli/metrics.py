@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.errors import UsageError
@@ -38,6 +38,10 @@ class Metrics:
             "millrace_commit_seconds", "How long a commit took: rows, rejects, dead letters and progress.",
             registry=self.registry, buckets=_SECONDS,
         )  # fmt: skip
+        self._epoch_seconds = Histogram(
+            "millrace_epoch_seconds", "How long an epoch of a lane took: from the first record of its block until the "
+            "block is durable.", registry=self.registry, buckets=_SECONDS,
+        )  # fmt: skip
         self._commit_rows = Histogram(
             "millrace_commit_rows", "Ledger rows of a commit.", registry=self.registry, buckets=_ROWS
         )
@@ -58,7 +62,7 @@ class Metrics:
             ["lane"],
             registry=self.registry,
         )
-        self.registry.register(_Partitions(partitions, is_waiting))
+        self.registry.register(_Partitions(partitions, is_waiting, now_ms))
 
     def note(self, commit: CommitNote) -> None:
         """Count a commit."""
@@ -69,6 +73,7 @@ class Metrics:
             self._events.labels("conflict").inc(tally.conflicts)
         self._commits.inc()
         self._commit_seconds.observe(commit.seconds)
+        self._epoch_seconds.observe(commit.epoch_seconds)
         self._commit_rows.observe(commit.rows)
         self._commit_bytes.inc(commit.bytes)
         now = self._now_ms()
@@ -85,11 +90,24 @@ class Metrics:
 class _Partitions(Collector):
     """What is asked for when it is looked at."""
 
-    def __init__(self, partitions: Callable[[], Iterable[Watched]], is_waiting: Callable[[], bool]) -> None:
-        self._partitions, self._is_waiting = partitions, is_waiting
+    def __init__(
+        self,
+        partitions: Callable[[], Iterable[Watched]],
+        is_waiting: Callable[[], bool],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._partitions, self._is_waiting, self._now_ms = partitions, is_waiting, now_ms
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give lag and position of each partition, and whether the ledger or the broker is waited for."""
+    def collect(self) -> Iterator[Metric]:
+        """Give how each partition stands, and whether the ledger or the broker is waited for."""
+        consumed = CounterMetricFamily(
+            "millrace_consumed_records", "Records read from a partition by this process, those included that were "
+            "read again after a crash.", labels=["partition"],
+        )  # fmt: skip
+        age = GaugeMetricFamily(
+            "millrace_last_commit_age_seconds", "Seconds since the position of a partition last moved, or since the "
+            "run began to read; it grows while nothing comes, too: see millrace_lag.", labels=["partition"],
+        )  # fmt: skip
         lag = GaugeMetricFamily(
             "millrace_lag", "Records of a partition that wait to become durable.", labels=["partition"]
         )
@@ -99,11 +117,13 @@ class _Partitions(Collector):
         for partition in self._partitions():
             lag.add_metric([partition.name], partition.lag())
             position.add_metric([partition.name], partition.durable())
+            consumed.add_metric([partition.name], partition.records_read)
+            age.add_metric([partition.name], max(self._now_ms() - partition.moved_at_ms(), 0) / 1000)
         waiting = GaugeMetricFamily(
             "millrace_waiting", "1 while the ledger or the broker does not answer and is waited for."
         )
         waiting.add_metric([], int(self._is_waiting()))
-        yield from (lag, position, waiting)
+        yield from (consumed, lag, position, age, waiting)
 
 
 @contextmanager

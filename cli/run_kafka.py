@@ -158,14 +158,14 @@ def _digest(setting: _Setting) -> str:
     o = setting.options
     told = repr((
         setting.catalog.versions, setting.accounts, o.refuse_unknown_tenants, o.unattributed_tenant, o.workers,
-        setting.cluster.addresses,
+        setting.cluster.addresses, o.refuse_late,
     ))  # fmt: skip
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def _make_plan(setting: _Setting, store: Ledger) -> _Plan:
     bounds = find_partitions(setting.client)
-    run = store.begin_run(secrets.randbits(128))
+    run = store.begin_run(secrets.randbits(128), refuse_late=setting.options.refuse_late)
     *_, new = store.plan_partitions(bounds, run, accept_gap=setting.kafka.accept_gap)
     if 0 < len(new) < len(bounds):
         names = ", ".join(f"{b.origin.topic}/{b.origin.partition}" for b in new)
@@ -212,7 +212,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     replays: dict[Origin, Replay],
 ) -> None:  # fmt: skip
     options, kafka, state = setting.options, setting.kafka, setting.state
-    state.durable = Durable(setting.lanes, starts)
+    state.durable = Durable(setting.lanes, starts, setting.clock.now_ms)
     reader = KafkaInput(
         setting.client, starts, state.durable, setting.clock.now_ms, _say, until_end=kafka.until_end
     )

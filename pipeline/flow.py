@@ -200,7 +200,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return lane.pending_rows >= policy.rows or lane.pending_bytes() >= policy.bytes
 
     def _commit(self) -> list[Delivered]:
-        lane = self._lane
+        lane, oldest = self._lane, self._oldest
         self._oldest = None
         if lane is None or not lane.has_pending:
             return []
@@ -209,8 +209,11 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         delivered = lane.commit()
         state = self._parts.state
         if state.watch is not None:
-            took = time.monotonic() - begun
-            state.watch(CommitNote(lane.lane, tallies, rows, size, took, self._oldest_ms, lane.keys_held()))
+            now = time.monotonic()
+            took, epoch = now - begun, now - (begun if oldest is None else oldest)
+            state.watch(
+                CommitNote(lane.lane, tallies, rows, size, took, epoch, self._oldest_ms, lane.keys_held())
+            )
         state.count(tallies.values(), delivered.pico_usd)
         return [delivered]
 

@@ -12,6 +12,9 @@ from typing import Protocol
 class Watched(Protocol):
     """A partition that is being read."""
 
+    records_read: int
+    """How many records were read from it, those included that were read again after a crash."""
+
     @property
     def name(self) -> str:
         """What it is called."""
@@ -21,6 +24,9 @@ class Watched(Protocol):
 
     def durable(self) -> int:
         """Below which offset all is durable."""
+
+    def moved_at_ms(self) -> int:
+        """When that last moved, or the run began, in milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

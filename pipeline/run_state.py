@@ -50,6 +50,7 @@ class CommitNote:
     rows: int
     bytes: int
     seconds: float  # a duration, not money
+    epoch_seconds: float  # likewise: from the first record of the block until it was durable
     oldest_ms: int
     """When the oldest chunk in it was read, in milliseconds since 1970; 0: not known."""
     keys_held: int

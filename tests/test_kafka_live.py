@@ -23,6 +23,7 @@ WAIT_S = 60
 METRICS = (
     "lag", "position", "commits_total", "commit_seconds_bucket", "commit_rows_bucket", "commit_bytes_total",
     "dedupe_keys", "last_commit_timestamp_seconds", "event_to_ledger_seconds_bucket", "waiting",
+    "epoch_seconds_bucket", "last_commit_age_seconds", "consumed_records_total",
 )  # fmt: skip
 
 

@@ -165,6 +165,10 @@ class KafkaInput:
         """The partitions that this process reads."""
         return list(self.opened.values())
 
+    def moved_at_ms(self, origin: Origin) -> int:
+        """When a partition last became durable further, in all lanes."""
+        return self._durable.moved_at_ms(origin)
+
     def durable_position(self, origin: Origin) -> int:
         """How far a partition is durable in all lanes."""
         return self._durable.position(origin)
@@ -187,6 +191,8 @@ class KafkaPartition:
         self.origin = origin
         self.read_to = start
         """The offset behind the last record that was read."""
+        self.records_read = 0
+        """How many records were read."""
         self.at_end = False
         """Whether the broker had no more when it was last asked."""
         self.done = False
@@ -218,6 +224,10 @@ class KafkaPartition:
     def durable(self) -> int:
         """Below which offset all is durable in all lanes."""
         return self._owner.durable_position(self.origin)
+
+    def moved_at_ms(self) -> int:
+        """When that last moved, in milliseconds since 1970."""
+        return self._owner.moved_at_ms(self.origin)
 
     def lag(self) -> int:
         """How many offsets lie between what is durable and the end of the partition, as far as is known."""
@@ -291,6 +301,7 @@ class KafkaPartition:
         arrivals = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
         arrivals[(arrivals < TIME_MIN_MS) | (arrivals > _ARRIVAL_MAX_MS)] = now
         self.read_to = int(offsets[-1]) + 1
+        self.records_read += len(messages)
         payload = b"\n".join(values) + b"\n"
         sizes = np.fromiter(map(len, values), np.int64, len(values)) + 1
         self._owner.note_read(len(payload))
