@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from pipeline.errors import LedgerError, MillraceError, SourceAwayError, StoreError
+from pipeline.errors import LedgerError, LogAwayError, MillraceError, SourceAwayError, StoreError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -26,6 +26,7 @@ class Code(StrEnum):
     MISSING_SCOPE = "missing_scope"
     MALFORMED_REQUEST = "malformed_request"
     INVALID_REQUEST = "invalid_request"
+    INVALID_EVENTS = "invalid_events"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_ACCEPTABLE = "not_acceptable"
@@ -66,6 +67,14 @@ PROBLEMS: Mapping[Code, Kind] = {
     Code.INVALID_REQUEST: Kind(
         422, "The request is well formed, but not what is expected.", {"errors": "where, and why"}
     ),
+    Code.INVALID_EVENTS: Kind(
+        422,
+        "Some events are refused; all others of the request are durable.",
+        {
+            "accepted": "how many events are durable",
+            "refused": "each refused event: index, id, reason, detail",
+        },
+    ),
     Code.NOT_FOUND: Kind(404, "There is no such thing."),
     Code.METHOD_NOT_ALLOWED: Kind(405, "The address does not take this method."),
     Code.NOT_ACCEPTABLE: Kind(406, "The answer cannot be given in the form that was asked for."),
@@ -101,6 +110,7 @@ _DOMAIN: tuple[tuple[type[MillraceError], Code], ...] = (
     (StoreError, Code.STORE_UNAVAILABLE),
     (LedgerError, Code.LEDGER_UNAVAILABLE),
     (SourceAwayError, Code.LOG_UNAVAILABLE),
+    (LogAwayError, Code.LOG_UNAVAILABLE),
 )
 """Errors of the domain and their codes; the first that fits counts."""
 
@@ -150,7 +160,7 @@ def problem_of(error: Exception) -> Problem:
         return error
     for kind, code in _DOMAIN:
         if isinstance(error, kind):
-            return Problem(code)
+            return Problem(code, retry_after_s=getattr(error, "retry_after_s", None))
     return Problem(Code.INTERNAL_ERROR)
 
 
