@@ -16,8 +16,9 @@ from enum import StrEnum
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
+from api.keys import KnownKey
 from api.problems import Code, Problem, request_id_of
-from api.services import KnownKey, Services, services_of
+from api.services import Services, services_of
 from api.tokens import TokenDoor, Verdict
 
 KEY_PREFIX = "mrk_"
@@ -74,25 +75,26 @@ class Caller:
 
 async def tenant_key(request: Request) -> Caller:
     """Let API keys in."""
-    return _only(await _caller(request), CallerKind.TENANT)
+    return _only(request, await _caller(request), CallerKind.TENANT)
 
 
 async def service_token(request: Request) -> Caller:
     """Let services in."""
-    return _only(await _caller(request), CallerKind.SERVICE)
+    return _only(request, await _caller(request), CallerKind.SERVICE)
 
 
 async def admin_token(request: Request) -> Caller:
     """Let admins in."""
-    return _only(await _caller(request), CallerKind.ADMIN)
+    return _only(request, await _caller(request), CallerKind.ADMIN)
 
 
 async def tenant_or_service(request: Request) -> Caller:
     """Let API keys and services in."""
-    return _only(await _caller(request), CallerKind.TENANT, CallerKind.SERVICE)
+    return _only(request, await _caller(request), CallerKind.TENANT, CallerKind.SERVICE)
 
 
-def _only(caller: Caller, *kinds: CallerKind) -> Caller:
+def _only(request: Request, caller: Caller, *kinds: CallerKind) -> Caller:
+    request.scope["millrace.caller"] = caller.name
     if caller.kind not in kinds:
         raise Problem(
             Code.WRONG_DOOR, f"this door is for {' and '.join(kinds)} credentials, not for {caller.kind}"
@@ -127,7 +129,8 @@ async def _caller(request: Request) -> Caller:
 
 
 async def _find_key(services: Services, secret: str) -> KnownKey | None:
-    return await run_in_threadpool(services.keys.find, secret, services.clock.now_ms())
+    now_ms = services.clock.now_ms()
+    return services.keys.recall(secret, now_ms) or await run_in_threadpool(services.keys.find, secret, now_ms)
 
 
 def _caller_of_token(services: Services, token: str, request_id: str) -> Caller:
