@@ -17,7 +17,8 @@ REQUIRED = {
     "from": "2026-03-01",
     "to": "2026-04-01",
 }
-GIVEN = {"at": "2026-03-10T12:00:00Z"}
+GIVEN = {"at": "2026-03-10T12:00:00Z", "windows": '[["acme", 1772323200, 1772323200]]'}
+PROGRESS = "INSERT INTO progress (run, topic, accepted, written_at) VALUES (1, 't', 2, '2026-03-10 12:00:00')"
 MONEY = """\
     accurateCast(intDiv(pico - positiveModulo(pico, 1000000), 1000000), 'Int64') AS cost_micro_usd,
     positiveModulo(pico, 1000000) AS residual_pico_usd,
@@ -63,6 +64,7 @@ def test_a_query_gives_the_columns_that_its_header_names(query: NamedQuery, ledg
     insert_events(ledger.client, [event(7, idempotency_key="k")])
     insert_rejects(ledger.client, [{}])
     insert_decisions(ledger.client, [{}])
+    ledger.client.command(PROGRESS)
     bound = query.bind(required(query))
     answer = ledger.client.query(query.sql, parameters=bound)
     assert tuple(answer.column_names) == query.columns
