@@ -1,7 +1,7 @@
 """Probes and metrics: `/healthz` (is it well), `/readyz` (may it be asked), `/metrics`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,7 +14,9 @@ from pipeline.errors import StoreError
 
 Offered = Annotated[Services, Depends(services_of)]
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-_SICK = {503: {"description": "It is not, and why, a sentence in each line.", "content": {"text/plain": {}}}}
+_SICK: dict[int | str, dict[str, Any]] = {
+    503: {"description": "It is not, and why, a sentence in each line.", "content": {"text/plain": {}}}
+}
 
 
 def health_router(metrics: HttpMetrics) -> APIRouter:

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from billing.asks import Outcome, Status
 from pipeline.errors import LedgerError, LogAwayError, MillraceError, SourceAwayError, StoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -37,6 +38,13 @@ class Code(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     REQUEST_IN_PROGRESS = "request_in_progress"
     CAP_EXCEEDED = "cap_exceeded"
+    CREDITS_EXHAUSTED = "credits_exhausted"
+    AMOUNT_ABOVE_POLICY = "amount_above_policy"
+    EXPIRY_ABOVE_POLICY = "expiry_above_policy"
+    RESERVATION_UNKNOWN = "reservation_unknown"
+    RESERVATION_FINALIZED = "reservation_finalized"
+    RESERVATION_RELEASED = "reservation_released"
+    RESERVATION_EXPIRED = "reservation_expired"
     INTERNAL_ERROR = "internal_error"
     STORE_UNAVAILABLE = "store_unavailable"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
@@ -98,6 +106,13 @@ PROBLEMS: Mapping[Code, Kind] = {
             "projected": _AMOUNTS,
         },
     ),
+    Code.CREDITS_EXHAUSTED: Kind(402, "The credit pool that is to pay has not enough that is free."),
+    Code.AMOUNT_ABOVE_POLICY: Kind(422, "One reservation may not hold so much."),
+    Code.EXPIRY_ABOVE_POLICY: Kind(422, "A reservation may not last so long."),
+    Code.RESERVATION_UNKNOWN: Kind(404, "There is no such reservation."),
+    Code.RESERVATION_FINALIZED: Kind(409, "The reservation was finalised before."),
+    Code.RESERVATION_RELEASED: Kind(409, "The reservation was released."),
+    Code.RESERVATION_EXPIRED: Kind(409, "The reservation has expired."),
     # we
     Code.INTERNAL_ERROR: Kind(500, "Something went wrong here; the request id finds it in the log."),
     Code.STORE_UNAVAILABLE: Kind(503, "The control store does not answer.", retry_after=True),
@@ -162,6 +177,21 @@ def problem_of(error: Exception) -> Problem:
         if isinstance(error, kind):
             return Problem(code, retry_after_s=getattr(error, "retry_after_s", None))
     return Problem(Code.INTERNAL_ERROR)
+
+
+def problem_of_outcome(outcome: Outcome) -> Problem | None:
+    """Translate what came of an ask; None where it was done. The status of an outcome is the code's name."""
+    if outcome.is_ok:
+        return None
+    members = {}
+    if outcome.exceeded is not None and outcome.status is Status.CAP_EXCEEDED:
+        members = {
+            "window": outcome.exceeded.window,
+            "limit": str(outcome.exceeded.limit_micro),
+            "current": str(outcome.exceeded.current_micro),
+            "projected": str(outcome.exceeded.projected_micro),
+        }
+    return Problem(Code(outcome.status), outcome.detail, members=members)
 
 
 def responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
