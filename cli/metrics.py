@@ -62,7 +62,28 @@ class Metrics:
             ["lane"],
             registry=self.registry,
         )
+        self._failures = Counter(
+            "millrace_ledger_failures", "Attempts at the ledger that did not succeed and are repeated, by what was "
+            "attempted: a table that is written to, or a question.", ["what"], registry=self.registry,
+        )  # fmt: skip
+        self._budget = Gauge(
+            "millrace_reject_budget_ratio", "The largest share of rejects with which a run goes on.",
+            registry=self.registry,
+        )  # fmt: skip
         self.registry.register(_Partitions(partitions, is_waiting, now_ms))
+
+    def budget(self, share: float) -> None:  # a share, not money
+        """Show the reject budget, so that alerts speak of the same one."""
+        self._budget.set(share)
+
+    def reporting(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """Count what a `Retry` reports, and hand it on."""
+
+        def report(sentence: str) -> None:
+            self._failures.labels(sentence.partition(":")[0]).inc()
+            say(sentence)
+
+        return report
 
     def note(self, commit: CommitNote) -> None:
         """Count a commit."""

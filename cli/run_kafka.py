@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from cli.clock import SystemClock
+from cli.ledger_metrics import LedgerMetrics, watched
 from cli.metrics import Metrics, served
 from cli.progress import Progress
 from cli.running import RunOptions, frozen_heap, make_preparer, stopping, summary_of
@@ -223,9 +224,15 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     )
     health = Health(reader.watched, time.monotonic, kafka.stuck_after_s)
     state.watch = metrics.note
+    metrics.budget(options.reject_budget)
+    setting.retry.report = metrics.reporting(_say)
+    seen = LedgerMetrics(setting.clock.now_ms)
+    metrics.registry.register(seen)
+    is_watched = kafka.health_port is not None and setting.cluster.process == 0
     parts = _parts(setting, plan.run, reader, hot, replays, windows, meeting)
     with (
         served(kafka.health_port, kafka.health_host, metrics, health) as port,
+        watched(options.ledger, seen, is_watched),
         _new_partitions(setting, plan.bounds),
         frozen_heap(),
         Progress(reader, state, 0),
