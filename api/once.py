@@ -38,9 +38,7 @@ def checked(key: str) -> str:
     return key
 
 
-def once_of(
-    caller: Caller, operation: str, tenant: str, key: str | None, body: Mapping[str, Any]
-) -> Once | None:
+def once_of(operation: str, tenant: str, key: str | None, body: Mapping[str, Any]) -> Once | None:
     """What makes this request the same as another: for whom, for what, under which key, with which body.
 
     None where no key was brought. A tenant's keys are the tenant's: it may retry with another API key.

@@ -157,7 +157,7 @@ def body_of(problem: Problem, request_id: str) -> dict[str, Any]:
         "status": problem.kind.status,
         "detail": problem.detail or problem.kind.title,
         "code": problem.code,
-        "request_id": request_id,
+        "requestId": request_id,
         **problem.members,
     }
 
@@ -217,14 +217,14 @@ _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
     "description": "RFC 9457 problem details.",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "required": ["type", "title", "status", "detail", "code", "requestId"],
     "properties": {
         "type": {"type": "string", "description": "A name for the code that is a URI; it leads nowhere."},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was wrong with this request, for a person."},
         "code": {"type": "string", "enum": sorted(PROBLEMS)},
-        "request_id": {"type": "string", "description": "The same as in the header X-Request-Id."},
+        "requestId": {"type": "string", "description": "The same as in the header X-Request-Id."},
     },
 }
 

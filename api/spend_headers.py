@@ -12,8 +12,8 @@
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
+from api.models import moment
 from billing.asks import Mode, Outcome, WindowFigures
 
 NAMES = (
@@ -47,7 +47,7 @@ def _headers(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if exceeded is not None and outcome.mode is Mode.SOFT:
         yield "X-Spend-Exceeded", exceeded.window
     if spend.as_of_ms is not None:
-        yield "X-Spend-As-Of", _moment(spend.as_of_ms)
+        yield "X-Spend-As-Of", moment(spend.as_of_ms)
         yield "X-Spend-Age-Ms", str(max(outcome.decided_at_ms - spend.as_of_ms, 0))
 
 
@@ -56,8 +56,3 @@ def _window(name: str, figures: WindowFigures) -> Iterator[tuple[str, str]]:
         yield f"{name}-Limit", str(figures.limit_micro)
         yield f"{name}-Remaining", str(figures.remaining_micro)
     yield f"{name}-Current", str(figures.current_micro)
-
-
-def _moment(epoch_ms: int) -> str:
-    moment = datetime.fromtimestamp(epoch_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03}Z"
