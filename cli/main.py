@@ -42,6 +42,7 @@ COMMANDS = {
     "explain": Entry("Explain one event, from its key to its money."),
     "export": Entry("Write what finance needs to files.", is_group=True),
     "rejects": Entry("List what was rejected, and why.", is_group=True),
+    "periods": Entry("Lock billing periods, and open them again.", is_group=True),
     "caps": Entry("Show what a tenant has spent of its limits.", is_group=True),
     "stripe": Entry("Report metered usage to Stripe.", is_group=True),
     "catalog": Entry("Look after the catalog of prices.", is_group=True),

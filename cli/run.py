@@ -85,6 +85,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         str,
         typer.Option(envvar="MILLRACE_UNKNOWN_TENANTS", help="accept, or refuse those not in the accounts."),
     ] = "accept",
+    late: Annotated[
+        str,
+        typer.Option(envvar="MILLRACE_LATE", help="Usage for a locked billing period: adjust, or refuse it."),
+    ] = "adjust",
     unattributed_tenant: Annotated[
         str | None,
         typer.Option(envvar="MILLRACE_UNATTRIBUTED_TENANT", help="The tenant of events that name none."),
@@ -181,10 +185,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     _check_account("--unattributed-tenant", unattributed_tenant)
     if unknown_tenants not in {"accept", "refuse"}:
         raise UsageError(f"--unknown-tenants is accept or refuse, got {unknown_tenants!r}")
+    if late not in {"adjust", "refuse"}:
+        raise UsageError(f"--late is adjust or refuse, got {late!r}")
     options = RunOptions(
         paths or [], named_ledger(ledger), format_, mapping, source, tenant, catalog, accounts, workers, reject_budget,
         unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
-        chunk_bytes, hot_keys_max,
+        chunk_bytes, hot_keys_max, late == "refuse",
     )  # fmt: skip
     with quiet_stdout(), stripe_beside(stripe, options.ledger, state, accounts):
         if options.paths or not (brokers and topic):
@@ -217,7 +223,7 @@ def run_files(options: RunOptions) -> dict[str, Any]:
         look_at(file)  # one that cannot be read is told before anything is begun
     clock = SystemClock()
     store = Ledger(options.ledger, clock)
-    run_ = store.begin_run(secrets.randbits(128))
+    run_ = store.begin_run(secrets.randbits(128), refuse_late=options.refuse_late)
     readings, replays, read_again = store.plan_readings(files, run_)
     reader = FileReader(readings, formats, clock.now_ms, options.chunk_bytes, 8 + 4 * options.workers)
     state = RunState(RejectBudget(options.reject_budget))

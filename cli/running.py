@@ -41,6 +41,7 @@ class RunOptions:
     fast: bool = True
     chunk_bytes: int = 4 << 20
     hot_keys_max: int = HOT_KEYS_MAX
+    refuse_late: bool = False
 
 
 def named_ledger(ledger: str | None) -> str:

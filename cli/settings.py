@@ -64,6 +64,7 @@ KEYS = frozenset(
         "kafka",
         "lag",
         "lanes",
+        "late",
         "ledger",
         "limit",
         "list",

@@ -6,10 +6,12 @@ import numpy.typing as npt
 from pipeline.batch import Batch
 from pipeline.columns import Int8s, Int32s, UInt64s
 from pipeline.kernels.tables import count_once, print_of, put_keys, rehash
+from pipeline.locks import Bools
 from pipeline.ports import Replay
 
 _FIRST_CELLS = 1 << 16
 _FULL = 0.7
+NONE_LATE: Bools = np.empty(0, np.bool_)
 
 
 class KeyTable:
@@ -27,14 +29,16 @@ class KeyTable:
         self._reserve(len(hashes))
         self._count += put_keys(self._cells, np.ascontiguousarray(hashes), np.ascontiguousarray(prints))
 
-    def judge(self, batch: Batch, rows: Int32s, known: Int32s, replay: Replay) -> Int8s:
-        """Count each row once, in order; `known` and the outcomes as in `pipeline.kernels.tables.count_once`."""
+    def judge(
+        self, batch: Batch, rows: Int32s, known: Int32s, replay: Replay, late: Bools = NONE_LATE
+    ) -> Int8s:
+        """Count each row once, in order; `known`, `late`, outcomes as in `pipeline.kernels.tables.count_once`."""
         self._reserve(len(rows))
         outcomes: npt.NDArray[np.int8] = np.empty(len(rows), np.int8)
         c = batch.columns
         self._count += count_once(
-            self._cells, rows, known, replay.hashes, replay.prints, c.verdicts, c.types, batch.hashes, batch.targets,
-            batch.prints, outcomes,
+            self._cells, rows, known, replay.hashes, replay.prints, late, c.verdicts, c.types, batch.hashes,
+            batch.targets, batch.prints, outcomes,
         )  # fmt: skip
         return outcomes
 

@@ -22,11 +22,13 @@ from pipeline.kernels.layout import (
     TENANT,
     VOIDS,
 )
-from pipeline.kernels.tables import CONFLICT, DUPLICATE, FRESH, KNOWN, NEW, REPLAYED, UNKNOWN
-from pipeline.keys import KeyTable
+from pipeline.kernels.tables import CONFLICT, DUPLICATE, FRESH, KNOWN, LOCKED, NEW, REPLAYED, UNKNOWN
+from pipeline.keys import NONE_LATE, KeyTable
+from pipeline.locks import Bools, month_of, period_name, read_period
 from pipeline.ports import Commit, Correction, LaneLedger, RejectRow, Replay, Tally
 from pipeline.spend import Deltas, SpendFilter, exact_sum
 
+_REFUSED = (CONFLICT, UNKNOWN, LOCKED)
 _AHEAD_MS = 300_000
 """How far a time stamp may lie ahead of the arrival."""
 
@@ -58,6 +60,7 @@ class Lane:
         for hashes, prints in ledger.load_keys():
             self._keys.put(hashes, prints)
         self._hot_since_ms = ledger.hot_since_ms()
+        self._locks = ledger.locks()
         self._replays: dict[Origin, Replay] = {}
         self._next: dict[str, int] = {}
         self._early: dict[str, dict[int, Share]] = {}
@@ -110,7 +113,8 @@ class Lane:
         known = _known(batch, rows, replay)
         _hold_back(batch, rows, known, replay)
         self._look_up_old(batch, rows)
-        outcomes = self._keys.judge(batch, rows, known, replay)
+        late = self._late(batch, rows) if self._locks.refuse and self._locks else NONE_LATE
+        outcomes = self._keys.judge(batch, rows, known, replay, late)
         self._accept(share, rows[outcomes == NEW], tally)
         tally.duplicates += int(np.count_nonzero(outcomes == DUPLICATE))
         tally.replayed += int(np.count_nonzero(outcomes == REPLAYED))
@@ -138,6 +142,21 @@ class Lane:
         if len(wanted):
             self._keys.put(*self._ledger.find_keys(wanted))
 
+    def _late(self, batch: Batch, rows: Int32s) -> Bools:
+        """What a locked period refuses: a correction only where the period of what it voids is locked, too.
+
+        What this run has accepted is of open periods, so only durable rows have to be looked at.
+        """
+        late = self._locks.are_late(batch, rows)
+        voiding = np.flatnonzero(late & (batch.columns.types[rows] == EventType.CORRECTION))
+        if len(voiding):
+            targets = batch.targets[rows[voiding]]
+            found = self._ledger.billing_periods(targets)
+            for place, (high, low) in zip(voiding.tolist(), targets.tolist(), strict=True):
+                tenant, period = batch.columns.text(int(rows[place]), TENANT), found.get((high, low))
+                late[place] = period is not None and read_period(period) in self._locks.of(tenant)
+        return late
+
     def _accept(self, share: Share, rows: Int32s, tally: Tally) -> None:
         batch = share.batch
         is_correction = batch.columns.types[rows] == EventType.CORRECTION
@@ -151,7 +170,7 @@ class Lane:
         self.pending_rows += len(rows)
 
     def _refuse(self, share: Share, rows: Int32s, outcomes: Int8s, tally: Tally) -> None:
-        for i in np.flatnonzero((outcomes < 0) | (outcomes == CONFLICT) | (outcomes == UNKNOWN)).tolist():
+        for i in np.flatnonzero((outcomes < 0) | np.isin(outcomes, _REFUSED)).tolist():
             tally.rejected += 1
             tally.conflicts += int(outcomes[i] == CONFLICT)
             self._reject(share, int(rows[i]), int(outcomes[i]))
@@ -229,4 +248,8 @@ def _why(batch: Batch, row: int, outcome: int, keys: KeyTable) -> tuple[Reason, 
         return Reason.IDEMPOTENCY_CONFLICT, detail
     if outcome == UNKNOWN:
         return Reason.VOIDS_UNKNOWN, _nothing_to_void(batch, row)
+    if outcome == LOCKED:
+        period = period_name(month_of(int(c.times[row])))
+        detail = f"the billing period {period} of tenant {c.text(row, TENANT)!r} is locked, and late usage is refused"
+        return Reason.BILLING_PERIOD_LOCKED, detail
     return Reason(int(c.verdicts[row])), c.details.get(row, "")

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.batch import SLOTS, Batch
 from pipeline.chunk import Origin
 from pipeline.columns import Int32s, Int64s, UInt64s
+from pipeline.locks import Locks
 
 
 class Clock(Protocol):
@@ -118,6 +119,7 @@ class Voided:
 
     correction: Correction
     occurred_at_ms: int
+    """Of the correction's row: of the voided one, or its own where that one's billing period is locked."""
     pico_usd: int
     settlement: str
 
@@ -140,6 +142,12 @@ class LaneLedger(Protocol):
 
     def replay(self, origin: Origin) -> Replay:
         """What is known of an origin from before this run."""
+
+    def locks(self) -> Locks:
+        """The locked billing periods that this run goes by."""
+
+    def billing_periods(self, hashes: UInt64s) -> dict[tuple[int, int], str]:
+        """The billing period of each of these keys that the ledger holds, as far as it is durable."""
 
     def append(self, batch: Batch, rows: Int32s) -> None:
         """Take accepted rows (no corrections) of a batch into the pending block."""

@@ -12,6 +12,7 @@ from pipeline.columns import Int32s
 from pipeline.event import CONTEXT_NAMES, TRIGGER_NAMES, TYPE_NAMES
 from pipeline.kernels import layout
 from pipeline.kernels.gather import gather_parts, gather_strings, gather_usage, gather_values, split_amounts
+from pipeline.locks import Locks, month_of, months_of, period_name, read_period
 from pipeline.ports import Correction
 from sinks.native import Block, array_of_low_cardinality, string, strings
 
@@ -41,11 +42,11 @@ _USAGE = "Map(LowCardinality(String), Decimal(38, 6))"
 _MICRO = 1_000_000
 
 
-def accepted_rows(batch: Batch, rows: Int32s, run: int) -> bytes:
+def accepted_rows(batch: Batch, rows: Int32s, run: int, locks: Locks) -> bytes:
     """The ledger's columns of accepted rows (no corrections) of a batch."""
     block = Block(len(rows))
     _add_texts(block, batch, rows)
-    _add_origin(block, batch, rows, run)
+    _add_origin(block, batch, rows, run, locks)
     _add_quantities(block, batch, rows)
     _add_amounts(block, batch, rows)
     return block.bytes()
@@ -73,14 +74,14 @@ def _add_texts(block: Block, batch: Batch, rows: Int32s) -> None:
     block.data("verified", "Bool", c.verified[rows])
 
 
-def _add_origin(block: Block, batch: Batch, rows: Int32s, run: int) -> None:
+def _add_origin(block: Block, batch: Batch, rows: Int32s, run: int, locks: Locks) -> None:
     chunk, times = batch.chunk, batch.columns.times[rows]
     block.data("occurred_at", _MOMENT, times)
     block.repeated("ingested_at", _MOMENT, chunk.read_at_ms, "<i8")
-    months = times.astype("datetime64[ms]").astype("datetime64[M]")
-    first = months.min()
-    names = np.arange(first, months.max() + 1, dtype="datetime64[M]").astype(str).tolist()
-    block.named("billing_period", names, (months - first).astype(np.int64))
+    months = locks.billed_in(batch, rows, months_of(times))
+    first = int(months.min())
+    names = [period_name(month) for month in range(first, int(months.max()) + 1)]
+    block.named("billing_period", names, months - first)
     block.constant("topic", chunk.origin.topic)
     block.repeated("partition", "UInt32", chunk.origin.partition, "<u4")
     block.data("offset", "UInt64", chunk.offsets[rows].astype(np.uint64))
@@ -180,12 +181,24 @@ class VoidedRow:
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-def correction_rows(pairs: Sequence[tuple[Correction, VoidedRow]], run: int) -> bytes:
+def counted_at(correction: Correction, voided: VoidedRow, locks: Locks) -> tuple[int, str]:
+    """When a correction's row counts, and its billing period.
+
+    Those of the voided row while that period is open; once it is locked the correction's own time, billed in the
+    first open period.
+    """
+    if not locks or read_period(voided.billing_period) not in locks.of(correction.tenant):
+        return voided.occurred_at_ms, voided.billing_period
+    month = locks.first_open(correction.tenant, month_of(correction.occurred_at_ms))
+    return correction.occurred_at_ms, period_name(month)
+
+
+def correction_rows(pairs: Sequence[tuple[Correction, VoidedRow]], run: int, locks: Locks) -> bytes:
     """The ledger's columns of corrections: what each voids, negated first and split after."""
     block = Block(len(pairs))
     corrections, rows = [c for c, _ in pairs], [v for _, v in pairs]
     _add_correction_texts(block, corrections, rows)
-    _add_correction_origin(block, corrections, rows, run)
+    _add_correction_origin(block, corrections, [counted_at(c, v, locks) for c, v in pairs], run)
     _add_negated(block, rows)
     return block.bytes()
 
@@ -219,11 +232,11 @@ def _add_correction_texts(block: Block, corrections: list[Correction], rows: lis
 
 
 def _add_correction_origin(
-    block: Block, corrections: list[Correction], rows: list[VoidedRow], run: int
+    block: Block, corrections: list[Correction], counted: list[tuple[int, str]], run: int
 ) -> None:
-    block.data("occurred_at", _MOMENT, np.array([v.occurred_at_ms for v in rows], np.int64))
+    block.data("occurred_at", _MOMENT, np.array([moment for moment, _ in counted], np.int64))
     block.data("ingested_at", _MOMENT, np.array([c.ingested_at_ms for c in corrections], np.int64))
-    _add_text(block, "billing_period", [v.billing_period for v in rows])
+    _add_text(block, "billing_period", [period for _, period in counted])
     _add_text(block, "topic", [c.origin.topic for c in corrections])
     block.data("partition", "UInt32", np.array([c.origin.partition for c in corrections], np.uint32))
     block.data("offset", "UInt64", np.array([c.offset for c in corrections], np.uint64))
@@ -268,4 +281,4 @@ def _names_array(offsets: np.ndarray, names: list[str]) -> list[bytes | np.ndarr
     return array_of_low_cardinality(offsets, b"".join(map(string, names)), len(names), codes)
 
 
-__all__ = ["VoidedRow", "accepted_rows", "correction_rows"]
+__all__ = ["VoidedRow", "accepted_rows", "correction_rows", "counted_at"]

@@ -15,12 +15,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from pipeline.batch import SLOTS, Batch
 from pipeline.chunk import Origin
 from pipeline.columns import Int32s, UInt64s
+from pipeline.locks import NO_LOCKS, Locks
 from pipeline.ports import Clock, Commit, Correction, RejectRow, Replay, Voided
 from pipeline.sources.bounds import Bounds, check_start
 from pipeline.sources.files import InputFile, Reading, is_still, look_at
-from sinks.blocks import VoidedRow, accepted_rows, correction_rows
+from sinks.blocks import VoidedRow, accepted_rows, correction_rows, counted_at
 from sinks.clickhouse import connect, migrate
 from sinks.inserts import Retry, at, insert_block, insert_rows, sql, translated
+from sinks.locks import locks_of_run
 from sinks.native import Block, strings
 from sinks.past import Begin, Past, text_of
 
@@ -37,6 +39,8 @@ class Run:
 
     number: int
     seeds: tuple[int, int]
+    locks: Locks = NO_LOCKS
+    """The locked billing periods as they stood when it began: it goes by them to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Ledger:
         migrate(self.client)
         self._past = Past(self.client)
 
-    def begin_run(self, draw_seed: int) -> Run:
+    def begin_run(self, draw_seed: int, *, refuse_late: bool = False) -> Run:
         """Take the next run number and fence the older runs; what they still send is refused from now on.
 
         `draw_seed` (128 random bits) becomes the ledger's own seed when it has none yet.
@@ -68,9 +72,10 @@ class Ledger:
                 "AND Settings['log_comment'] != {own:String} SYNC",
                 parameters={"own": f"run-{number}"},
             )
+            locks = locks_of_run(self.client, number, refuse=refuse_late)
         except ClickHouseError as error:
             raise translated(error, "beginning a run") from error
-        return Run(number, seeds)
+        return Run(number, seeds, locks)
 
     def _take_number(self, token: str) -> int:
         """The next free run number; where two ask at once, the later insert is dropped and asks again."""
@@ -262,9 +267,22 @@ class LedgerLane:
         """See `LaneLedger`."""
         return self.replays.get(origin) or Replay()
 
+    def locks(self) -> Locks:
+        """See `LaneLedger`."""
+        return self.run.locks
+
+    def billing_periods(self, hashes: UInt64s) -> dict[tuple[int, int], str]:
+        """See `LaneLedger`."""
+        numbers = {_number((high, low)): (high, low) for high, low in hashes.tolist()}
+        wanted, found = list(numbers), {}
+        for start in range(0, len(wanted), _LOOKUP_SIZE):
+            for key, period in self._ask("billing_periods", {"hashes": wanted[start : start + _LOOKUP_SIZE]}):
+                found[numbers[int(key)]] = str(period)
+        return found
+
     def append(self, batch: Batch, rows: Int32s) -> None:
         """See `LaneLedger`."""
-        block = accepted_rows(batch, rows, self.run.number)
+        block = accepted_rows(batch, rows, self.run.number, self.run.locks)
         self._blocks.append(block)
         self._bytes += len(block)
 
@@ -316,8 +334,9 @@ class LedgerLane:
             for row in self._ask("voided_rows", {"hashes": targets[start : start + _LOOKUP_SIZE]}):
                 rows[int(row[0])] = VoidedRow(*row)
         pairs = [(c, rows[_number(c.target_hash)]) for c in corrections]
-        self._insert("ledger_in", [correction_rows(pairs, self.run.number)], "corrections")
-        return [Voided(c, v.occurred_at_ms, -v.pico_usd, v.settlement) for c, v in pairs]
+        locks = self.run.locks
+        self._insert("ledger_in", [correction_rows(pairs, self.run.number, locks)], "corrections")
+        return [Voided(c, counted_at(c, v, locks)[0], -v.pico_usd, v.settlement) for c, v in pairs]
 
     def _progress_rows(self, commit: Commit, now: int) -> bytes:
         origins = list(commit.positions)

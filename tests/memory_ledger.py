@@ -19,6 +19,7 @@ from pipeline.chunk import Chunk, Origin, new_buffer
 from pipeline.decode import Decoder
 from pipeline.kernels.layout import KEY, PREFIX, TENANT
 from pipeline.lane import Delivered, Lane
+from pipeline.locks import NO_LOCKS, Locks, month_of, period_name, read_period
 from pipeline.ports import Commit, Correction, RejectRow, Replay, Voided
 from pipeline.rating import Rater
 from pipeline.spend import SpendFilter
@@ -49,6 +50,7 @@ class StoredRow:
     pico_usd: int
     settlement: str
     voids: str = ""
+    period: str = ""
 
 
 @dataclass(slots=True)
@@ -106,6 +108,7 @@ class MemoryLane:
     """Those that this run reads."""
     before_step: Callable[[], None] = lambda: None
     hot_since: int = 0
+    run_locks: Locks = NO_LOCKS
     looked_up: list[Hash] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
     run: int = field(init=False)
@@ -144,6 +147,16 @@ class MemoryLane:
     def replay(self, origin: Origin) -> Replay:
         return self._replays.get(origin) or Replay()
 
+    def locks(self) -> Locks:
+        return self.run_locks
+
+    def billing_periods(self, hashes: np.ndarray) -> dict[Hash, str]:
+        wanted = {(int(high), int(low)) for high, low in hashes}
+        return {r.key_hash: r.period for r in self.disk.rows if r.key_hash in wanted and not r.voids}
+
+    def _billed(self, tenant: str, occurred_at_ms: int) -> str:
+        return period_name(self.run_locks.first_open(tenant, month_of(occurred_at_ms)))
+
     def append(self, batch: Batch, rows: np.ndarray) -> None:
         c, entries = batch.columns, batch.rater.entries
         for row in rows.tolist():
@@ -161,6 +174,7 @@ class MemoryLane:
                     int(c.times[row]),
                     int(batch.rates.pico[row]),
                     str(entries[batch.rates.entries[row]].settlement),
+                    period=self._billed(c.text(row, TENANT), int(c.times[row])),
                 )
             )
 
@@ -188,12 +202,15 @@ class MemoryLane:
     def _void(self, c: Correction) -> Voided:
         [target] = [r for r in self.disk.rows if r.key_hash == c.target_hash]
         assert (target.tenant, target.key, target.voids) == (c.tenant, c.voids, "")
-        voided = Voided(c, target.occurred_at_ms, -target.pico_usd, target.settlement)
+        is_locked = read_period(target.period) in self.run_locks.of(c.tenant)
+        at_ms = c.occurred_at_ms if is_locked else target.occurred_at_ms
+        voided = Voided(c, at_ms, -target.pico_usd, target.settlement)
         key = c.idempotency_key
         self.disk.rows.append(
             StoredRow(
                 c.key_hash, 0, c.tenant, key, c.origin, c.offset, self.run, c.ingested_at_ms,
-                target.occurred_at_ms, -target.pico_usd, target.settlement, c.voids,
+                at_ms, -target.pico_usd, target.settlement, c.voids,
+                self._billed(c.tenant, at_ms) if is_locked else target.period,
             )
         )  # fmt: skip
         return voided
@@ -241,6 +258,7 @@ class World:
     catalog: Catalog
     accounts: Accounts = field(default_factory=Accounts)
     now_ms: int = 1_793_600_600_000
+    run_locks: Locks = NO_LOCKS
     hot_since: int = 0
     """From when on the lanes of `run` hold all keys in memory."""
     disk: Disk = field(default_factory=Disk)
@@ -279,7 +297,8 @@ class World:
                 raise CutError
 
         ledgers = [
-            MemoryLane(self.disk, n, lanes, [origin], before_step, self.hot_since) for n in range(lanes)
+            MemoryLane(self.disk, n, lanes, [origin], before_step, self.hot_since, self.run_locks)
+            for n in range(lanes)
         ]
         made = [Lane(n, ledger, SpendFilter(self.accounts)) for n, ledger in enumerate(ledgers)]
         delivered: list[Delivered] = []

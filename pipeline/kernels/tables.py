@@ -9,9 +9,9 @@ from pipeline.kernels.layout import ENDPOINT, EVENT_ID, KEY, METHOD, OPERATION, 
 
 U = np.uint64
 _SEED = U(1)
-NEW, DUPLICATE, CONFLICT, UNKNOWN, REPLAYED = 0, 2, 3, 4, 5
+NEW, DUPLICATE, CONFLICT, UNKNOWN, REPLAYED, LOCKED = 0, 2, 3, 4, 5, 6
 """What the key table says of a row: counted now, counted before, other content, voids what was never counted,
-has its outcome from before."""
+has its outcome from before, would be billed in a locked period."""
 FRESH, KNOWN = -1, -2
 """What is known of a row from before: nothing, or that it has an outcome other than a row in the ledger."""
 
@@ -178,13 +178,14 @@ def _enter(table, cell, high, low, fingerprint):
 
 @compiled
 def count_once(
-    table, rows, known, known_hashes, known_prints, verdicts, types, hashes, targets, prints, outcomes
+    table, rows, known, known_hashes, known_prints, late, verdicts, types, hashes, targets, prints, outcomes
 ):
     """Judge rows in order against the table and enter the new ones; returns how many keys were entered.
 
     known int32[len(rows)]: FRESH, KNOWN, or the place in known_* of the key that the record has counted before.
-    outcomes int8[len(rows)]: NEW, DUPLICATE, CONFLICT, UNKNOWN or REPLAYED; -1 for a line that was rejected
-    before. The table must have room for all rows.
+    late bool[len(rows)]: what must not enter, since its period is locked; empty where nothing is.
+    outcomes int8[len(rows)]: NEW, DUPLICATE, CONFLICT, UNKNOWN, REPLAYED or LOCKED; -1 for a line that was
+    rejected before. The table must have room for all rows.
     """
     entered = 0
     for i in range(len(rows)):
@@ -207,6 +208,9 @@ def count_once(
             continue
         if types[row] == 4 and not _holds(table, _find(table, targets[row, 0], targets[row, 1])):
             outcomes[i] = UNKNOWN
+            continue
+        if len(late) > 0 and late[i]:
+            outcomes[i] = LOCKED
             continue
         _enter(table, cell, hashes[row, 0], hashes[row, 1], prints[row])
         outcomes[i] = NEW

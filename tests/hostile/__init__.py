@@ -4,7 +4,9 @@ The same seed gives the same bytes. What must become of the lines is for the dum
 nothing here knows it, so a generator that errs makes harder input, not a wrong expectation.
 """
 
-from .settings import TENANTS, hostile_accounts, hostile_catalog, hostile_catalogs
+from .settings import TENANTS, hostile_accounts, hostile_catalog, hostile_catalogs, hostile_locks
 from .stream import hostile_stream
 
-__all__ = ["TENANTS", "hostile_accounts", "hostile_catalog", "hostile_catalogs", "hostile_stream"]
+__all__ = [
+    "TENANTS", "hostile_accounts", "hostile_catalog", "hostile_catalogs", "hostile_locks", "hostile_stream",
+]  # fmt: skip

@@ -1,6 +1,7 @@
 """The catalog, its versions, and the accounts that hostile streams are run with."""
 
 import json
+import random
 
 TENANTS = (
     "ab",
@@ -141,3 +142,12 @@ def hostile_accounts() -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def hostile_locks(seed: int) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
+    """Locked periods around the months of the streams: for all tenants, and for single ones."""
+    dice = random.Random(seed)
+    months = ["2026-02", "2026-03", "2026-04", "2026-09", "2026-10", "2026-11"]
+    everyone = frozenset(dice.sample(months, dice.randrange(4)))
+    some = dice.sample(TENANTS, dice.randrange(1, 4))
+    return everyone, {tenant: frozenset(dice.sample(months, dice.randrange(1, 6))) for tenant in some}

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from .pricing import key_of, rate, version_at
@@ -18,6 +18,8 @@ class Settings:
     refuse_unknown_tenants: bool = False
     refuse_late: bool = False
     locked_periods: frozenset = frozenset()
+    locked_for: dict = field(default_factory=dict)
+    """{tenant: periods that are locked for it alone}."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Model:
         if place in self._contents:
             refuse_if(self._contents[place] != event.content(), "idempotency_conflict")
             return DUPLICATE
-        self._refuse_late(event.at_ms)
+        self._refuse_late(event)
         self._contents[place] = event.content()
         self._rows_by_key[place] = self._row(event, key, rated, origin)
         return self._accept(self._rows_by_key[place])
@@ -135,9 +137,9 @@ class Model:
             return DUPLICATE
         refuse_if(place not in self._rows_by_key, "voids_unknown")
         voided = self._rows_by_key[place]
-        is_open = voided.billing_period not in self._settings.locked_periods
+        is_open = not self._is_locked(event.tenant, voided.billing_period)
         if not is_open:
-            self._refuse_late(event.at_ms)
+            self._refuse_late(event)
         self._voided.add(place)
         at_ms = voided.at_ms if is_open else event.at_ms
         return self._accept(
@@ -155,7 +157,7 @@ class Model:
                 weighted_units=-voided.weighted_units,
                 usage=tuple((name, -quantity) for name, quantity in voided.usage),
                 breakdown=tuple((name, -pico) for name, pico in voided.breakdown),
-                billing_period=voided.billing_period if is_open else self._first_open(at_ms),
+                billing_period=voided.billing_period if is_open else self._first_open(event.tenant, at_ms),
                 voids=event.voids,
                 origin=origin,
             ),
@@ -182,7 +184,7 @@ class Model:
             pricing=rated.pricing,
             settlement=rated.settlement,
             catalog_version=rated.version,
-            billing_period=self._first_open(event.at_ms),
+            billing_period=self._first_open(event.tenant, event.at_ms),
             voids="",
             origin=origin,
         )
@@ -193,13 +195,17 @@ class Model:
             self.spend.add(row.tenant, row.at_ms, row.pico, row.origin)
         return ACCEPTED
 
-    def _refuse_late(self, at_ms):
-        late = self._settings.refuse_late and _period(at_ms) in self._settings.locked_periods
+    def _is_locked(self, tenant, period):
+        settings = self._settings
+        return period in settings.locked_periods or period in settings.locked_for.get(tenant, ())
+
+    def _refuse_late(self, event):
+        late = self._settings.refuse_late and self._is_locked(event.tenant, _period(event.at_ms))
         refuse_if(late, "billing_period_locked")
 
-    def _first_open(self, at_ms):
+    def _first_open(self, tenant, at_ms):
         period = _period(at_ms)
-        while period in self._settings.locked_periods:
+        while self._is_locked(tenant, period):
             year, month = (int(part) for part in period.split("-"))
             period = f"{year + month // 12:04}-{month % 12 + 1:02}"
         return period
