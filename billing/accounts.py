@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from billing.asks import Mode
+from billing.audit import By
 from billing.store import Store
 from pipeline.accounts import Account, Accounts
 
@@ -47,14 +48,12 @@ class Change:
     """shadow, soft, live, or `global` for none of its own."""
 
 
-def add(store: Store, tenant: str, change: Change, *, who: str, request_id: str = "", now_ms: int) -> Tenant:
+def add(store: Store, tenant: str, wanted: Change, by: By) -> Tenant:
     """Declare a tenant; raises `UsageError` where it is declared already or a value cannot be."""
     raise NotImplementedError
 
 
-def change(
-    store: Store, tenant: str, wanted: Change, *, who: str, request_id: str = "", now_ms: int
-) -> Tenant:
+def change(store: Store, tenant: str, wanted: Change, by: By) -> Tenant:
     """Change a declared tenant, or the defaults; raises `UsageError` where there is none."""
     raise NotImplementedError
 
@@ -69,7 +68,7 @@ def list_tenants(store: Store, *, after: str = "", limit: int = 100) -> list[Ten
     raise NotImplementedError
 
 
-def set_global_mode(store: Store, mode: Mode, *, who: str, request_id: str = "", now_ms: int) -> None:
+def set_global_mode(store: Store, mode: Mode, by: By) -> None:
     """Set the mode of all tenants that have none of their own."""
     raise NotImplementedError
 
@@ -79,7 +78,7 @@ def global_mode(store: Store) -> Mode:
     raise NotImplementedError
 
 
-def load_file(store: Store, path: Path, *, who: str, now_ms: int) -> Mapping[str, str]:
+def load_file(store: Store, path: Path, by: By) -> Mapping[str, str]:
     """Take an accounts file over: its tenants and defaults as they stand there; tells what became of each."""
     raise NotImplementedError
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from billing.audit import By
 from billing.store import Store
 
 SCOPES = ("ingest", "authorize", "reserve", "settle", "read")
@@ -19,9 +20,9 @@ class ApiKey:
     scopes: frozenset[str]
     tenant_from_subject: bool
     """Whether events that it sends without a tenant belong to their subject instead of `tenant`."""
-    created_at: int
-    expires_at: int | None
-    revoked_at: int | None
+    created_at_ms: int
+    expires_at_ms: int | None
+    revoked_at_ms: int | None
 
 
 def create(  # noqa: PLR0913 - what a key is
@@ -31,22 +32,20 @@ def create(  # noqa: PLR0913 - what a key is
     name: str,
     scopes: Sequence[str] = SCOPES,
     tenant_from_subject: bool = False,
-    expires_at: int | None = None,
-    who: str,
-    request_id: str = "",
-    now: int,
+    expires_at_ms: int | None = None,
+    by: By,
     random_hex: Callable[[int], str],
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it with its secret (`mrk_<id>_<secret>`), which is shown this once."""
     raise NotImplementedError
 
 
-def find(store: Store, presented: str, now: int) -> ApiKey | None:
+def find(store: Store, presented: str, now_ms: int) -> ApiKey | None:
     """Find the key that was presented, unless it is revoked or expired; in constant time for the secret."""
     raise NotImplementedError
 
 
-def revoke(store: Store, key_id: str, *, who: str, request_id: str = "", now: int) -> ApiKey:
+def revoke(store: Store, key_id: str, by: By) -> ApiKey:
     """Revoke a key for ever; raises `UsageError` for one that is unknown. Revoking twice changes nothing."""
     raise NotImplementedError
 

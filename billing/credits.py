@@ -7,6 +7,7 @@ store's own constraints hold it between nothing and the lot's amount.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from billing.audit import By
 from billing.store import Store
 
 
@@ -62,9 +63,7 @@ def mint(  # noqa: PLR0913 - what a lot is
     source: str = "grant",
     priority: int = 0,
     expires_at_ms: int | None = None,
-    who: str,
-    request_id: str = "",
-    now_ms: int,
+    by: By,
     random_hex: Callable[[int], str],
 ) -> Minted:
     """Mint a lot once for each (tenant, key).

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
+from billing.audit import By, Note, append
 from billing.intents import REPORT_COLUMNS, STANDING_COLUMNS, report_of, standing_of, write_standing
 from billing.machine import Standing
 from billing.reconcile import refresh_lane
 from billing.store import Store
-from billing.tables import audit, intents
+from billing.tables import intents
 from pipeline.errors import UsageError
 from pipeline.outbox import HOLDING, Report, State
 
@@ -68,9 +69,8 @@ def resolve(  # noqa: PLR0913 - what the audit keeps
 
 
 def note(connection: Connection, *, who: str, action: str, subject: str, detail: str, now: int) -> None:  # noqa: PLR0913 - the columns
-    """Write an entry of the audit."""
-    values = {"made_at": now, "who": who, "action": action, "subject": subject, "detail": detail}
-    connection.execute(insert(audit).values(values))
+    """Write an entry of the audit; the connection is the store's only writer."""
+    append(connection, [(Note("", action, subject, detail), By(who, now * 1000))])
 
 
 def _decided(standing: Standing, decision: Decision, detail: str, now: int) -> Standing:

@@ -5,8 +5,9 @@ What a write transaction reads is thus still true when it commits, on both. A co
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic import command
@@ -28,6 +29,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._writers = Lock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -47,14 +49,28 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Give a connection that is the only writer; commits at the end, rolls back on any exception."""
-        with _named(self.engine), self.engine.connect() as plain:
-            connection = plain.execution_options(millrace_write=True)
+    def write(self, *, is_alone: bool = True, survives_power_cut: bool = True) -> Iterator[Connection]:
+        """Give a connection that is the only writer; commits at the end, rolls back on any exception.
+
+        With `is_alone=False` PostgreSQL lets others write beside it: the transaction locks the rows that it decides
+        about. Without `survives_power_cut` a commit survives the process, but perhaps not the machine.
+        """
+        with self._turn(), _named(self.engine), self.engine.connect() as plain:
+            options = {
+                "millrace_write": True,
+                "millrace_synchronous": "FULL" if survives_power_cut else "NORMAL",
+            }
+            connection = plain.execution_options(**options)
             with connection.begin():
-                if not self.is_sqlite:
+                if not self.is_sqlite and is_alone:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS})
+                if not self.is_sqlite and not survives_power_cut:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """Let writers of this process wait in line: SQLite's own way to wait is to sleep and try again."""
+        return self._writers if self.is_sqlite else nullcontext()
 
     def close(self) -> None:
         """Close all connections."""
@@ -126,8 +142,10 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("millrace_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("millrace_write"):
+        connection.exec_driver_sql(f"PRAGMA synchronous={options['millrace_synchronous']}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("millrace_write") else "BEGIN")
 
 
 def _upgrade(store: Store) -> None:

@@ -184,7 +184,7 @@ reconciliations = Table(
     Column("result", Text, nullable=False),
 )
 
-# What people decided.
+# What people decided, and each settlement: chained by hash, tenant by tenant; `billing.audit` writes it.
 audit = Table(
     "audit",
     metadata,
@@ -194,4 +194,12 @@ audit = Table(
     Column("action", String(64), nullable=False),
     Column("subject", String(255), nullable=False),
     Column("detail", Text, nullable=False),
+    Column("before", Text, nullable=False, server_default=""),
+    Column("after", Text, nullable=False, server_default=""),
+    Column("request_id", String(255), nullable=False, server_default=""),
+    Column("chain", String(128), nullable=False, server_default=""),
+    Column("number", BigInteger, nullable=False, server_default=text("0")),
+    Column("previous", String(64), nullable=False, server_default=""),
+    Column("hash", String(64), nullable=False, server_default=""),
+    Index("audit_by_chain", "chain", "number", unique=True),
 )

@@ -12,8 +12,9 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.clickhouse import connect, migrate
 from tests.kafka.fixtures import kafka, mock_kafka, real_kafka
+from tests.postgres import postgres
 
-__all__ = ["kafka", "ledger", "mock_kafka", "real_kafka"]
+__all__ = ["kafka", "ledger", "mock_kafka", "postgres", "real_kafka"]
 
 KEPT = "schema_migrations"
 

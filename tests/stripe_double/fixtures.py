@@ -1,20 +1,14 @@
-"""A control store of each kind; PostgreSQL only where `MILLRACE_TEST_POSTGRES` names a server."""
+"""A control store of each kind: SQLite, and PostgreSQL where one is there (`tests/postgres.py`)."""
 
-import os
 import shutil
-import uuid
-from contextlib import contextmanager
 
 import pytest
 import structlog
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
 from billing.store import open_store
 from stripe_double.stage import Stage
 
-SERVER = "MILLRACE_TEST_POSTGRES"
-KINDS = ["sqlite", "postgresql"] if os.environ.get(SERVER) else ["sqlite"]
+KINDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,31 +19,13 @@ def own_logs():
     structlog.reset_defaults()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def store_url(request, tmp_path):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/control.db"
         return
-    server = os.environ.get(SERVER)
-    if not server:
-        pytest.skip(f"{SERVER} names no PostgreSQL server (postgresql://user:password@host/postgres)")
-    with a_database(server) as url:
+    with request.getfixturevalue("postgres").database() as url:
         yield url
-
-
-@contextmanager
-def a_database(server):
-    """Make a database on the server for one test."""
-    name = f"millrace_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(
-        make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +50,7 @@ def stage(request, tmp_path):
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_stage")
         return
-    with a_database(os.environ[SERVER]) as url:
+    with request.getfixturevalue("postgres").database() as url:
         stage = Stage(url, tmp_path)
         yield stage
         stage.store.close()
