@@ -7,25 +7,50 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from api.frame import Frame
+from api.health import health_router
+from api.metrics import HttpMetrics
+from api.openapi import DESCRIPTION, describe
 from api.problems import Code, Problem, answer, problem_of, request_id_of
 from api.services import Services
+from pipeline.errors import MillraceError
 
 Mount = Callable[[FastAPI], None]
 """Puts something of its own on the application, such as the console."""
-_BY_STATUS = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 400: Code.MALFORMED_REQUEST}
+_BY_STATUS = {400: Code.MALFORMED_REQUEST, 404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+ERRORS_MAX = 20
 
 
 def create_app(services: Services, routers: Sequence[APIRouter], mounts: Sequence[Mount] = ()) -> FastAPI:
-    """Make the application of these routers; `mounts` are called in order, after all routes are there."""
-    app = FastAPI(title="Millrace", version=services.settings.version)
+    """Make the application of these routers; `mounts` are called in order, after all routes are there.
+
+    The OpenAPI document is at `/openapi.json`, and nothing that it does not tell is served but the mounts.
+    """
+    metrics = HttpMetrics()
+    app = FastAPI(
+        title="Millrace",
+        version=services.settings.version,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
     app.state.services = services
-    for router in routers:
+    for router in (*routers, health_router(metrics)):
         app.include_router(router)
-    app.add_exception_handler(Exception, _failed)
-    for kind in (Problem, RequestValidationError, HTTPException):
+    for kind in (Problem, MillraceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _failed)
+    describe(app)
     for mount in mounts:
         mount(app)
+    app.add_middleware(
+        Frame,
+        settings=services.settings,
+        random_hex=services.random_hex,
+        monotonic_ns=services.monotonic_ns,
+        note=metrics.note,
+    )
     return app
 
 
@@ -35,8 +60,20 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 def _as_problem(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
-        errors = [{"at": list(one["loc"]), "why": one["msg"]} for one in error.errors()]
-        return Problem(Code.INVALID_REQUEST, members={"errors": errors})
+        return _invalid(error)
     if isinstance(error, HTTPException):
         return Problem(_BY_STATUS.get(error.status_code, Code.INTERNAL_ERROR), headers=error.headers)
     return problem_of(error)
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    """Say where and why, never what was given: that may be a secret."""
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return Problem(
+            Code.MALFORMED_REQUEST, f"the body is not JSON: {found[0].get('ctx', {}).get('error', '')}"
+        )
+    errors = [
+        {"at": ".".join(str(part) for part in one["loc"]), "why": one["msg"]} for one in found[:ERRORS_MAX]
+    ]
+    return Problem(Code.INVALID_REQUEST, members={"errors": errors})

@@ -10,8 +10,10 @@
 | `tenant_or_service` | either of the first two; a service names the tenant, a key has its own |
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -145,3 +147,12 @@ def _caller_of_token(services: Services, token: str, request_id: str) -> Caller:
             return Caller(kind, "", "", claims.subject, claims.scopes, request_id)
         why = verdict if verdict is not Verdict.FOREIGN else why
     raise Problem(Code.UNAUTHENTICATED, f"the token is not good: {why}", headers=CHALLENGE)
+
+
+DOORS: Mapping[Callable[..., Any], tuple[str, ...]] = {
+    tenant_key: ("tenantKey",),
+    service_token: ("serviceToken",),
+    admin_token: ("adminToken",),
+    tenant_or_service: ("tenantKey", "serviceToken"),
+}
+"""The doors with the credentials that open them, as the OpenAPI document names them."""
