@@ -148,12 +148,16 @@ class Mapping:
 
 def load_mapping(path: "Path") -> Mapping:
     """Read and check a mapping file; raises `ConfigError` naming the file and the line of a mistake."""
-    root = read_toml(path, "the mapping")
+    return read_mapping(read_toml(path, "the mapping"), str(path))
+
+
+def read_mapping(root: Table, path: str) -> Mapping:
+    """Read and check the mapping that a table holds; raises `ConfigError`."""
     root.only("type", "delimiter", "attributes", "data", "usage", "time")
     data, context = _data(root.table("data"))
     time, time_format = _time(root)
     mapping = Mapping(
-        str(path),
+        path,
         _delimiter(root),
         _type(root),
         _section(root.table("attributes"), dict.fromkeys(ATTRIBUTES, Kind.TEXT)),
@@ -182,7 +186,9 @@ def _type(root: Table) -> Member:
     name = root.text("type") or ""
     if name not in TYPE_NAMES:
         root.fail("type", f"unknown type {shown(name)}: {suggestion(name, list(TYPE_NAMES))}")
-    return Member("type", Kind.TEXT, Const(json_text(name)), required=False, line=root.file.line(("type",)))
+    return Member(
+        "type", Kind.TEXT, Const(json_text(name)), required=False, line=root.file.line((*root.place, "type"))
+    )
 
 
 def _data(table: Table | None) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
