@@ -60,11 +60,13 @@ def explain(client: Client, tenant: str, key: str, reports: Reports | None = Non
     parts = {
         name: tuple(row for row in rows if row["part"] == name) for name in ("event", "correction", "rollup")
     }
-    hours = sorted({_hour(row["occurred_at"]) for row in parts["rollup"] if row["settlement"] == "metered"})
+    hours = sorted({_told_as_of(row) for row in parts["rollup"] if row["settlement"] == "metered"})
     told = None if reports is None else tuple(reports.told(tenant, hours)) if hours else ()
     return Explanation(parts["event"], parts["correction"], parts["rollup"], told)
 
 
-def _hour(moment: datetime) -> int:
-    seconds = int(moment.replace(tzinfo=UTC).timestamp())
-    return seconds - seconds % HOUR_S
+def _told_as_of(row: Row) -> int:
+    """Give the hour that Stripe is told of: the row's own, or the first of the period that late usage is billed in."""
+    seconds = int(row["occurred_at"].replace(tzinfo=UTC).timestamp())
+    billed_from = datetime.strptime(row["billing_period"], "%Y-%m").replace(tzinfo=UTC)
+    return max(seconds - seconds % HOUR_S, int(billed_from.timestamp()))

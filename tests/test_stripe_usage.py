@@ -13,7 +13,7 @@ from sinks.stripe_usage import LedgerUsage
 COLUMNS = (
     "tenant", "operation", "occurred_at", "settlement", "cost_micro_usd", "residual_pico_usd",
     "request_bytes", "response_bytes", "delta_bytes", "base_units", "weighted_units", "usage",
-    "breakdown_sources", "breakdown_pico_usd", "voids",
+    "breakdown_sources", "breakdown_pico_usd", "voids", "billing_period",
 )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def row(tenant, when, **values):
         "operation": "ask", "settlement": "metered", "cost_micro_usd": 0, "residual_pico_usd": 0,
         "request_bytes": 0, "response_bytes": 0, "delta_bytes": 0, "base_units": Decimal(0),
         "weighted_units": Decimal(0), "usage": {}, "breakdown_sources": [], "breakdown_pico_usd": [],
-        "voids": "",
+        "voids": "", "billing_period": when[:7],
     }  # fmt: skip
     named = {**plain, **values, "tenant": tenant, "occurred_at": at(when)}
     return [named[column] for column in COLUMNS]
@@ -68,6 +68,28 @@ def test_cost_is_exact_beyond_64_bits_and_only_of_metered_rows(reader):
         ("acme", TEN, (2**62 - 1) * 10**6 + 1_499_999),
         ("te'n\"ant", ELEVEN, 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("measure", "amount"),
+    [
+        (Measure(Sums.COST), 5_000_001),
+        (Measure(Sums.COST, sources=("compute",)), 9),
+        (Measure(Sums.CALLS), 10**6),
+        (Measure(Sums.REQUEST_BYTES), 3 * 10**6),
+    ],
+)
+@pytest.mark.parametrize("when", ["2026-09-30T23:00", "2026-11-20T10:01"], ids=["closed", "open"])
+def test_usage_that_came_after_its_period_was_locked_is_of_the_first_hour_that_it_is_billed_in(
+    ledger, measure, amount, when
+):
+    late = row(
+        "acme", when, billing_period="2026-12", cost_micro_usd=5, residual_pico_usd=1, request_bytes=3,
+        breakdown_sources=["compute"], breakdown_pico_usd=[9],
+    )  # fmt: skip
+    ledger.client.insert("ledger", [late], column_names=list(COLUMNS))
+    december = int(at("2026-12-01T00:00").timestamp())
+    assert totals(LedgerUsage(ledger.client), measure) == [("acme", december, amount)]
 
 
 def test_rows_before_the_billing_start_are_left_out(reader):

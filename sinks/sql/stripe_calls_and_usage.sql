@@ -2,9 +2,11 @@
 -- Parameters: since, hourly_from, operations, usage_source (empty: calls).
 SELECT
     tenant,
-    toUnixTimestamp(if(occurred_at < {hourly_from:DateTime('UTC')},
-        toDateTime(toStartOfMonth(occurred_at), 'UTC'), toDateTime(toStartOfHour(occurred_at), 'UTC')))
-        AS window_start,
+    toUnixTimestamp(greatest(
+        if(occurred_at < {hourly_from:DateTime('UTC')},
+            toDateTime(toStartOfMonth(occurred_at), 'UTC'), toDateTime(toStartOfHour(occurred_at), 'UTC')),
+        toDateTimeOrZero(concat(billing_period, '-01 00:00:00'), 'UTC')
+    )) AS window_start,
     if(
         {usage_source:String} = '',
         toInt128(sum(if(voids = '', 1, -1))) * 1000000,

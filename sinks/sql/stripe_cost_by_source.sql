@@ -2,9 +2,11 @@
 -- Parameters: since, hourly_from, operations, sources (not empty).
 SELECT
     tenant,
-    toUnixTimestamp(if(occurred_at < {hourly_from:DateTime('UTC')},
-        toDateTime(toStartOfMonth(occurred_at), 'UTC'), toDateTime(toStartOfHour(occurred_at), 'UTC')))
-        AS window_start,
+    toUnixTimestamp(greatest(
+        if(occurred_at < {hourly_from:DateTime('UTC')},
+            toDateTime(toStartOfMonth(occurred_at), 'UTC'), toDateTime(toStartOfHour(occurred_at), 'UTC')),
+        toDateTimeOrZero(concat(billing_period, '-01 00:00:00'), 'UTC')
+    )) AS window_start,
     sum(toInt128(pico_usd)) AS total
 FROM ledger
 ARRAY JOIN breakdown_sources AS cost_source, breakdown_pico_usd AS pico_usd

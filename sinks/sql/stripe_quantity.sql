@@ -3,8 +3,11 @@
 -- stored_bytes).
 SELECT
     tenant,
-    toUnixTimestamp(if(quarter < {hourly_from:DateTime('UTC')},
-        toDateTime(toStartOfMonth(quarter), 'UTC'), toDateTime(toStartOfHour(quarter), 'UTC'))) AS window_start,
+    toUnixTimestamp(greatest(
+        if(quarter < {hourly_from:DateTime('UTC')},
+            toDateTime(toStartOfMonth(quarter), 'UTC'), toDateTime(toStartOfHour(quarter), 'UTC')),
+        toDateTimeOrZero(concat(billing_period, '-01 00:00:00'), 'UTC')
+    )) AS window_start,
     multiIf(
         {quantity:String} = 'units', toInt128(sum(weighted_units) * 1000000),
         {quantity:String} = 'base_units', toInt128(sum(base_units) * 1000000),
