@@ -16,6 +16,9 @@ from pipeline.run_state import CommitNote
 _LOOK_EVERY_S = 1.0
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 10, 100, 1_000, 10_000, 50_000, 100_000, 250_000, 500_000)
+_OUTCOMES = ("accepted", "duplicate", "conflict", "rejected", "replayed")
+_WRITTEN_TO = ("ledger_in", "rejected_events_in", "progress_in", "cap_decisions_in")
+"""Shown as 0 from the start: where a series begins at 1, Prometheus sees no increase."""
 
 
 class Metrics:
@@ -70,6 +73,14 @@ class Metrics:
             "millrace_reject_budget_ratio", "The largest share of rejects with which a run goes on.",
             registry=self.registry,
         )  # fmt: skip
+        self.unread = Gauge(
+            "millrace_unread_partitions", "Partitions that the topics got since the run began; they are read after the "
+            "next start.", registry=self.registry,
+        )  # fmt: skip
+        for outcome in _OUTCOMES:
+            self._events.labels(outcome)
+        for table in _WRITTEN_TO:
+            self._failures.labels(table)
         self.registry.register(_Partitions(partitions, is_waiting, now_ms))
 
     def budget(self, share: float) -> None:  # a share, not money

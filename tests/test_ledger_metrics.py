@@ -159,3 +159,10 @@ def test_a_failure_that_is_repeated_is_counted_by_what_was_attempted():
     assert 'millrace_ledger_failures_total{what="ledger_in"} 2.0' in text
     assert "millrace_reject_budget_ratio 0.25" in text
     assert len(said) == 2
+
+
+def test_what_alerts_wait_for_is_there_before_it_happens():
+    """Where a series begins at 1, Prometheus sees no increase."""
+    text = Metrics(list, lambda: 0, lambda: False).text().decode()
+    assert 'millrace_events_total{outcome="conflict"} 0.0' in text
+    assert 'millrace_ledger_failures_total{what="ledger_in"} 0.0' in text
