@@ -233,7 +233,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     with (
         served(kafka.health_port, kafka.health_host, metrics, health) as port,
         watched(options.ledger, seen, is_watched),
-        _new_partitions(setting, plan.bounds),
+        _new_partitions(setting, plan.bounds, metrics.unread.set),
         frozen_heap(),
         Progress(reader, state, 0),
     ):
@@ -298,8 +298,8 @@ def _grace(state: RunState, seconds: int) -> Iterator[None]:
 
 
 @contextmanager
-def _new_partitions(setting: _Setting, known: list[Bounds]) -> Iterator[None]:
-    """Look now and then whether a topic has grown, and say so once."""
+def _new_partitions(setting: _Setting, known: list[Bounds], count: Callable[[int], None]) -> Iterator[None]:
+    """Look now and then whether a topic has grown, say so once, and `count` what is not read."""
     done, reported = threading.Event(), {b.origin for b in known}
 
     def watch() -> None:
@@ -312,6 +312,7 @@ def _new_partitions(setting: _Setting, known: list[Bounds]) -> Iterator[None]:
             if new:
                 _say(f"there are new partitions, restart to read them: {', '.join(new)}")
             reported.update(found)
+            count(len(reported) - len(known))
 
     if setting.cluster.process == 0 and not setting.kafka.until_end:
         threading.Thread(target=watch, daemon=True).start()

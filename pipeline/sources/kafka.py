@@ -29,6 +29,7 @@ _COMMIT_EVERY_MS = 1_000
 _RESERVED = ("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "enable.partition.eof")
 _AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes are named so
 _GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - likewise
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - likewise
 _raw = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -64,8 +65,10 @@ def find_partitions(settings: KafkaSettings, timeout_s: int = 30) -> list[Bounds
 
     Raises `SourceAwayError` when no broker answers in time, `MillraceError` for a topic that is not there.
     """
-    consumer = _consumer(settings)
+    told: list[KafkaError] = []
+    consumer = _consumer(settings, error_cb=told.append)
     try:
+        _let_in(consumer, settings, told, timeout_s)
         found = []
         for topic in settings.topics:
             for origin in _origins(consumer, topic, timeout_s):
@@ -74,11 +77,32 @@ def find_partitions(settings: KafkaSettings, timeout_s: int = 30) -> list[Bounds
                 )
                 found.append(Bounds(origin, int(low), int(high)))
     except KafkaException as error:
-        raise SourceAwayError(_away(settings.brokers, error)) from error
+        consumer.poll(0)
+        raise SourceAwayError(_away(settings.brokers, told[-1] if told else error)) from error
     else:
         return found
     finally:
         consumer.close()
+
+
+def _let_in(consumer: Consumer, settings: KafkaSettings, told: list[KafkaError], timeout_s: int) -> None:
+    """Wait until a broker answers; one that refuses who we are, or whom we do not trust, will not by waiting."""
+    for left in range(timeout_s, 0, -1):
+        try:
+            consumer.list_topics(settings.topics[0], timeout=1)
+        except KafkaException:
+            consumer.poll(0)
+            for error in told:
+                if error.code() in _REFUSED:
+                    msg = (
+                        f"the broker at {settings.brokers} and this client do not trust each other: {error.str()}; "
+                        "check the sasl. and ssl. settings given with --kafka"
+                    )
+                    raise MillraceError(msg) from None
+            if left == 1:
+                raise
+        else:
+            return
 
 
 def _consumer(settings: KafkaSettings, **more: object) -> Consumer:

@@ -1,6 +1,7 @@
 """A broker for tests: one JVM of Apache Kafka 4 in KRaft mode, or librdkafka's mock cluster.
 
-The jars are resolved by Maven from `pom.xml` beside this file into `build/kafka-jars`, once.
+A broker may have doors with passwords and with certificates beside the open one. The jars are resolved by Maven from
+`pom.xml` beside this file into `build/kafka-jars`, once.
 """
 
 import os
@@ -45,6 +46,21 @@ log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=500
 log.segment.delete.delay.ms=100
 file.delete.delay.ms=100
+"""
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+DOORS = {"SASL": "SASL_PLAINTEXT", "TLS": "SSL", "SASLTLS": "SASL_SSL"}
+USER, PASSWORD = "millrace", "a pass;word=1"
+SECURE = """
+listeners={listeners}
+advertised.listeners={advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protocols}
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+{logins}
+ssl.keystore.type=PKCS12
+ssl.keystore.location={folder}/keys.p12
+ssl.keystore.password=changeit
+ssl.client.auth=none
 """
 
 
@@ -91,6 +107,13 @@ class Broker:
     folder: Path
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
+    doors: dict[str, int] = field(default_factory=dict)
+    """The ports of its doors with passwords and certificates, by their names in `DOORS`."""
+
+    @property
+    def certificate(self) -> Path:
+        """What a client of the doors with TLS trusts."""
+        return self.folder / "certificate.pem"
 
     @property
     def address(self) -> str:
@@ -100,10 +123,53 @@ class Broker:
         """Lay out its storage."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = PROPERTIES.format(port=self.port, controller=free_port(), folder=self.folder)
+        if self.doors:
+            self._make_certificate()
+            text += self._secure(text)
         (self.folder / "server.properties").write_text(text)
         arguments = ["format", "-t", CLUSTER_ID, "-c", str(self.folder / "server.properties")]
+        if self.doors:
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                arguments += ["--add-scram", f'{mechanism}=[name={USER},password="{PASSWORD}"]']
         subprocess.run(
             self._java("kafka.tools.StorageTool", *arguments), capture_output=True, check=True, timeout=120
+        )
+
+    def _make_certificate(self) -> None:
+        keys = ["-keystore", str(self.folder / "keys.p12"), "-storepass", "changeit", "-alias", "broker"]
+        made = [
+            "-genkeypair",
+            "-keyalg",
+            "EC",
+            "-dname",
+            "CN=broker",
+            "-ext",
+            "san=ip:127.0.0.1",
+            "-validity",
+            "2",
+        ]
+        told = ["-exportcert", "-rfc", "-file", str(self.certificate)]
+        for command in (made, told):
+            subprocess.run(["keytool", *command, *keys], capture_output=True, check=True, timeout=60)
+
+    def _secure(self, text: str) -> str:
+        lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        more = [f"{name}://127.0.0.1:{port}" for name, port in self.doors.items()]
+        logins = []
+        for name in self.doors:
+            if DOORS[name].startswith("SASL"):
+                start = f"listener.name.{name.lower()}"
+                logins.append(f'{start}.plain.sasl.jaas.config={PLAIN} required user_{USER}="{PASSWORD}";')
+                logins += [
+                    f"{start}.{m}.sasl.jaas.config={SCRAM} required;"
+                    for m in ("scram-sha-256", "scram-sha-512")
+                ]
+        return SECURE.format(
+            listeners=",".join([lines["listeners"], *more]),
+            advertised=",".join([lines["advertised.listeners"], *more]),
+            protocols=",".join(f"{name}:{DOORS[name]}" for name in self.doors),
+            logins="\n".join(logins),
+            folder=self.folder,
         )
 
     def start(self) -> None:
