@@ -1,8 +1,8 @@
 """API keys that were found good a moment ago, so that not every request looks into the store."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 KEPT_MS = 2_000
 """How long a revoked key may still open the door of this process."""
@@ -20,11 +20,8 @@ class KnownKey:
     """Whether events that it sends without a tenant belong to their subject instead."""
 
 
-class FindKey(Protocol):
-    """Where API keys are looked up; safe to use from several threads."""
-
-    def __call__(self, secret: str, now_ms: int) -> KnownKey | None:
-        """The key with this secret, unless it is revoked or expired; raises `StoreError`."""
+FindKey = Callable[[str, int], KnownKey | None]
+"""Finds the key with a secret at a moment (ms), unless it is revoked or expired; raises `StoreError`."""
 
 
 class RecentKeys:

@@ -1,0 +1,127 @@
+"""`millrace serve`: the HTTP interface, alone or beside the flow, until SIGTERM."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.limits import DEFAULT_RATES, Limit, Rate, parse_rate
+from cli.serving import ServeOptions, run_service
+from pipeline.errors import UsageError
+
+PORT = 8080
+RATES = ", ".join(f"{limit}={rate}" for limit, rate in DEFAULT_RATES.items())
+
+app = typer.Typer(help="Serve the HTTP interface.")
+
+
+@app.command()
+def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
+    host: Annotated[
+        str, typer.Option(envvar="MILLRACE_SERVE_HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, envvar="MILLRACE_SERVE_PORT", help="The port to listen on; 0: a free one."
+        ),
+    ] = PORT,
+    state: Annotated[
+        Path, typer.Option(envvar="MILLRACE_STATE", help="The folder of the control store.")
+    ] = Path(".millrace"),
+    control: Annotated[
+        str | None,
+        typer.Option(envvar="MILLRACE_CONTROL", help="The control store's URL, in place of --state."),
+    ] = None,
+    ledger: Annotated[
+        str | None, typer.Option(envvar="MILLRACE_LEDGER", help="The URL of the ledger.")
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(envvar="MILLRACE_CATALOG", help="Prices: a file or a folder.")
+    ] = None,
+    accounts: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MILLRACE_ACCOUNTS", help="An accounts file to load into the control store at the start."
+        ),
+    ] = None,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="MILLRACE_SERVE_RATE", metavar="DOOR=RATE", help=f"How often a door opens: {RATES}."
+        ),
+    ] = None,
+    issuer: Annotated[
+        str, typer.Option(envvar="MILLRACE_INTERNAL_ISSUER", help="Who issues service tokens.")
+    ] = "loa-finn",
+    audience: Annotated[
+        str, typer.Option(envvar="MILLRACE_INTERNAL_AUDIENCE", help="The audience of service tokens.")
+    ] = "arrakis-internal",
+    admin_issuer: Annotated[
+        str, typer.Option(envvar="MILLRACE_ADMIN_ISSUER", help="Who issues admin tokens.")
+    ] = "millrace",
+    admin_audience: Annotated[
+        str, typer.Option(envvar="MILLRACE_ADMIN_AUDIENCE", help="The audience of admin tokens.")
+    ] = "millrace-admin",
+    body_max: Annotated[
+        int, typer.Option(min=1024, help="Most bytes of a request's body, but for events.")
+    ] = 64 * 1024,
+    body_timeout_s: Annotated[int, typer.Option(min=1, help="Most seconds for a body to come.")] = 10,
+    head_timeout_s: Annotated[int, typer.Option(min=1, help="Most seconds for a head to come.")] = 10,
+    grace_s: Annotated[
+        int,
+        typer.Option(
+            min=1, envvar="MILLRACE_GRACE_S", help="Seconds to answer what is in flight, when stopped."
+        ),
+    ] = 25,
+    access_log: Annotated[
+        bool, typer.Option("--access-log/--no-access-log", help="Log each request, as JSON on stderr.")
+    ] = True,
+    stripe: Annotated[
+        bool, typer.Option("--stripe", envvar="MILLRACE_STRIPE", help="Report to Stripe beside the service.")
+    ] = False,
+    development: Annotated[
+        bool, typer.Option("--development", help="Take weak secrets. For a machine that nobody else reaches.")
+    ] = False,
+) -> None:
+    """Serve ingest, caps, credits and reading over HTTP until SIGTERM; docs/http.md is the reference.
+
+    Secrets come from BILLING_INTERNAL_JWT_SECRET and BILLING_ADMIN_JWT_SECRET, or from the files that these with
+    _FILE behind them name. Without one, no token of its kind is good.
+    """
+    options = ServeOptions(
+        host=host,
+        port=port,
+        state=state,
+        control=control,
+        ledger=ledger,
+        catalog=catalog,
+        accounts=accounts,
+        rates=_rates(rate or []),
+        issuer=issuer,
+        audience=audience,
+        admin_issuer=admin_issuer,
+        admin_audience=admin_audience,
+        body_max=body_max,
+        body_timeout_s=body_timeout_s,
+        head_timeout_s=head_timeout_s,
+        grace_s=grace_s,
+        access_log=access_log,
+        stripe=stripe,
+        is_development=development,
+    )
+    run_service(options)
+
+
+def _rates(given: list[str]) -> dict[Limit, Rate]:
+    """The default rates with those that were given in their place; raises `UsageError`."""
+    texts = dict(DEFAULT_RATES)
+    for entry in given:
+        name, sign, text = entry.partition("=")
+        if not sign or name not in set(Limit):
+            raise UsageError(f"--rate takes DOOR=RATE with a door of {', '.join(Limit)}, got {entry!r}")
+        texts[Limit(name)] = text
+    try:
+        return {limit: parse_rate(text) for limit, text in texts.items()}
+    except ValueError as error:
+        raise UsageError(f"--rate takes a rate such as 200/minute: {error}") from None

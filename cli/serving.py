@@ -1,0 +1,192 @@
+"""The service put together: stores, doors, routes and the server, opened in order and closed in reverse."""
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import structlog
+import typer
+from fastapi import APIRouter
+
+from api.app import Mount, create_app
+from api.keys import KnownKey, RecentKeys
+from api.limits import Limit, Rate, RateLimits
+from api.pricing import pricing_router
+from api.reading import router as reading_router
+from api.services import ApiSettings, Services
+from api.tokens import TokenDoor
+from api.webhooks import PATH as STRIPE_PATH
+from api.webhooks import stripe_router
+from billing import api_keys
+from billing.caps import Caps
+from billing.store import Store, open_store
+from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
+from cli.clock import SystemClock
+from cli.http_server import HttpSettings, listening
+from cli.ledger_reader import LedgerReader
+from cli.secret import read_secret
+from cli.stripe_beside import stripe_beside
+from cli.stripe_webhooks import SECRET_VARIABLE, read_secrets, taker
+from pipeline.catalog import Catalog, default_catalog, load_catalog
+from pipeline.errors import UsageError
+
+SERVICE_SECRET = "BILLING_INTERNAL_JWT_SECRET"  # noqa: S105 - the name of a variable
+ADMIN_SECRET = "BILLING_ADMIN_JWT_SECRET"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What the flags say."""
+
+    host: str
+    port: int
+    state: Path
+    rates: Mapping[Limit, Rate]
+    control: str | None = None
+    ledger: str | None = None
+    catalog: Path | None = None
+    accounts: Path | None = None
+    issuer: str = "loa-finn"
+    audience: str = "arrakis-internal"
+    admin_issuer: str = "millrace"
+    admin_audience: str = "millrace-admin"
+    body_max: int = 64 * 1024
+    body_timeout_s: int = 10
+    head_timeout_s: int = 10
+    grace_s: int = 25
+    access_log: bool = True
+    stripe: bool = False
+    is_development: bool = False
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the service is made of beside its own routes: a part that is opened adds what it has."""
+
+    routers: list[APIRouter] = field(default_factory=list)
+    mounts: list[Mount] = field(default_factory=list)
+    body_max: dict[str, int] = field(default_factory=dict)
+    metrics: list[Callable[[], bytes]] = field(default_factory=list)
+    sick: list[Callable[[], Sequence[str]]] = field(default_factory=list)
+
+
+def run_service(options: ServeOptions) -> None:
+    """Serve until SIGTERM or SIGINT; raises `UsageError` and `MillraceError` before anything is listened on."""
+    log_as_json()
+    stop = threading.Event()
+    with ExitStack() as stack, _stopping(stop):
+        services, parts = _open(options, stack)
+        stack.enter_context(
+            stripe_beside(options.stripe, options.ledger or "", options.state, options.accounts)
+        )
+        application = create_app(services, [*_routers(), *parts.routers], parts.mounts)
+        listen = HttpSettings(options.host, options.port, options.head_timeout_s, grace_s=options.grace_s)
+        port = stack.enter_context(listening(application, listen))
+        typer.echo(f"serving at http://{options.host}:{port}; stop with SIGTERM", err=True)
+        stop.wait()
+
+
+def _routers() -> list[APIRouter]:
+    return [reading_router, pricing_router()]
+
+
+def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
+    """Open what the routes need; the stack closes it again."""
+    clock, parts = SystemClock(), Parts()
+    service_door, admin_door = _doors(options)
+    catalog = _catalog_of(options.catalog)
+    catalog()  # a mistake in it is told now
+    store = open_store(options.control or f"sqlite:///{options.state.absolute() / 'control.db'}")
+    stack.callback(store.close)
+    caps = Caps(store, clock, secrets.token_hex)
+    stack.callback(caps.close)
+    _open_stripe(store, parts)
+    services = Services(
+        store=store,
+        caps=caps,
+        clock=clock,
+        monotonic_ns=time.monotonic_ns,
+        random_hex=secrets.token_hex,
+        keys=RecentKeys(_finder(store)),
+        service_door=service_door,
+        admin_door=admin_door,
+        limits=RateLimits(clock, options.rates),
+        catalog=catalog,
+        ledger=LedgerReader(options.ledger) if options.ledger else None,
+        settings=ApiSettings(
+            is_development=options.is_development,
+            body_max=options.body_max,
+            body_max_by_path=parts.body_max,
+            body_timeout_s=options.body_timeout_s,
+            logs_requests=options.access_log,
+            version=metadata.version("millrace"),
+        ),
+        sick=lambda: [sentence for look in parts.sick for sentence in look()],
+        more_metrics=parts.metrics,
+    )
+    return services, parts
+
+
+def _doors(options: ServeOptions) -> tuple[TokenDoor | None, TokenDoor | None]:
+    """Read the secrets; raises `UsageError` where both doors have the same one."""
+    service = read_secret(SERVICE_SECRET, is_development=options.is_development)
+    admin = read_secret(ADMIN_SECRET, is_development=options.is_development)
+    if service is not None and admin is not None and service.text == admin.text:
+        raise UsageError(f"{SERVICE_SECRET} and {ADMIN_SECRET} are the same: give each door its own")
+    return (
+        None if service is None else TokenDoor(service, options.issuer, options.audience),
+        None if admin is None else TokenDoor(admin, options.admin_issuer, options.admin_audience),
+    )
+
+
+def _finder(store: Store) -> Callable[[str, int], KnownKey | None]:
+    def find(secret: str, now_ms: int) -> KnownKey | None:
+        key = api_keys.find(store, secret, now_ms // 1000)
+        return None if key is None else KnownKey(key.id, key.tenant, key.scopes, key.tenant_from_subject)
+
+    return find
+
+
+def _catalog_of(path: Path | None) -> Callable[[], Catalog]:
+    return default_catalog if path is None else lambda: load_catalog(path)
+
+
+def _open_stripe(store: Store, parts: Parts) -> None:
+    """Take Stripe's webhooks in where their secret is set."""
+    if os.environ.get(SECRET_VARIABLE):
+        parts.routers.append(stripe_router(taker(store, read_secrets())))
+        parts.body_max[STRIPE_PATH] = STRIPE_BODY_MAX
+
+
+def log_as_json() -> None:
+    """Log on stderr, a JSON object in each line, from INFO on."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
