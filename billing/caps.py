@@ -11,14 +11,32 @@ tenant's row. Delivery: an outcome is given when it is durable (an authorization
 survives the process).
 """
 
-from collections.abc import Callable
+import queue
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-from billing.asks import Ask, Caller, Once, Outcome
+from billing.asks import Ask, Authorize, Caller, Once, Outcome
+from billing.book import Piece, open_book
+from billing.moves import Desk, answer
 from billing.policy import Policy
+from billing.refresh import refresh
 from billing.store import Store
 from billing.windows import SpendReader
+from pipeline.errors import StoreError
 from pipeline.ports import Clock
+
+TOGETHER_MAX = 256
+"""So many asks share a transaction at most."""
+_READS_MAX = 5
+_CLOSED = "the caps are closed: the service is being stopped"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    piece: Piece
+    future: Future[Outcome] = field(default_factory=Future)
 
 
 class Caps:
@@ -32,7 +50,18 @@ class Caps:
         policy: Policy | None = None,
         reader: SpendReader | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._store, self._clock, self._reader = store, clock, reader
+        self._desk = Desk(policy or Policy(), random_hex)
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._turn, name="caps", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many asks wait."""
+        return self._queue.qsize()
 
     def ask(self, ask: Ask, caller: Caller | None = None, once: Once | None = None) -> Future[Outcome]:
         """Queue an ask; the future holds its outcome when it is durable.
@@ -40,8 +69,65 @@ class Caps:
         The future raises `StoreError` where the control store, `LedgerError` where the ledger of a tenant that was
         never read before cannot be used; then nothing was done.
         """
-        raise NotImplementedError
+        waiting = _Waiting(Piece(ask, caller or Caller(), once))
+        with self._closing:
+            if self._is_closed:
+                waiting.future.set_exception(StoreError(_CLOSED))
+            else:
+                self._queue.put(waiting)
+        return waiting.future
 
     def close(self) -> None:
         """Finish what is queued and stop."""
-        raise NotImplementedError
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _turn(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            group, is_last = [first], False
+            while len(group) < TOGETHER_MAX and not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
+                    is_last = True
+                    break
+                group.append(more)
+            self._do([one for one in group if one.future.set_running_or_notify_cancel()])
+            if is_last:
+                return
+
+    def _do(self, group: list[_Waiting]) -> None:
+        """Do a group in one transaction; where that fails, each by itself, so that one takes no other with it."""
+        if not group:
+            return
+        try:
+            outcomes = self._decide(group)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the one who asked is told
+            if len(group) == 1:
+                group[0].future.set_exception(error)
+                return
+            for one in group:
+                self._do([one])
+            return
+        for one, outcome in zip(group, outcomes, strict=True):
+            one.future.set_result(outcome)
+
+    def _decide(self, group: Sequence[_Waiting]) -> list[Outcome]:
+        moves_money = not all(isinstance(one.piece.ask, Authorize) for one in group)
+        for _ in range(_READS_MAX):
+            with self._store.write(is_alone=False, survives_power_cut=moves_money) as connection:
+                book = open_book(connection, self._store, [one.piece for one in group], self._clock.now_ms())
+                unread = book.unread() if self._reader is not None else []
+                if not unread:
+                    outcomes = [answer(book, self._desk, one.piece) for one in group]
+                    book.flush()
+                    return outcomes
+            assert self._reader is not None  # noqa: S101 - nothing is unread without one
+            refresh(self._store, self._reader, self._clock, unread)
+        msg = "the ledger's figures of a new tenant could not be kept"
+        raise StoreError(msg)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from billing.loops import Standing, standings
 from billing.restore import is_read_only
+from billing.stops import Kind, stops_of
 from billing.store import Store
 from billing.tables import intents, loops, provider_events, reconciliations
 from pipeline.outbox import HOUR_S, State
@@ -35,6 +36,8 @@ class Gauges:
     events_waiting: int
     """Stored events that are not handled."""
     is_read_only: bool
+    stops: dict[str, int]
+    """What has stopped at Stripe, by kind, zeros too."""
     loops: tuple[Standing, ...]
 
 
@@ -59,8 +62,14 @@ def gauges(store: Store) -> Gauges:
             account_api_version=_api_version(connection),
             events_waiting=int(connection.execute(waiting).scalar_one()),
             is_read_only=is_read_only(connection),
+            stops=_stops(connection),
             loops=tuple(standings(store)),
         )
+
+
+def _stops(connection: Connection) -> dict[str, int]:
+    kinds = [stop.kind for stop in stops_of(connection)]
+    return {kind.value: kinds.count(kind) for kind in Kind}
 
 
 def _told_up_to(connection: Connection) -> int | None:

@@ -22,6 +22,7 @@ from billing.intents import (
 from billing.machine import Standing, after_attempt, after_crash, after_time, begun, pause_s
 from billing.periods import open_from
 from billing.restore import Mark, is_read_only, next_serial
+from billing.stops import resumed_at, stopped_meters
 from billing.store import Store
 from billing.tables import attempts, facts, intents, invoices, lanes
 from pipeline.outbox import HOLDING, Attempt, Report, Result, Settled, State
@@ -69,6 +70,8 @@ class SqlOutbox:
         self._mark = mark
         self._sdk_major = stamp.sdk_version.split(".")[0] + ".%"
         self._swept_at = -1
+        self._stopped: list[str] = []
+        """Meters that take nothing."""
 
     def exchange(self, settled: Sequence[Settled], free: int, now: int) -> Sequence[Attempt]:
         """Write outcomes, apply deadlines and take up to `free` attempts, in one durable transaction."""
@@ -93,6 +96,7 @@ class SqlOutbox:
         with self._store.read() as connection:
             if is_read_only(connection):
                 return None
+            waiting = and_(waiting, lanes.c.event_name.not_in(stopped_meters(connection)))
             found = connection.execute(select(func.min(due)).where(waiting)).scalar()
         return None if found is None else int(found)
 
@@ -130,6 +134,7 @@ class SqlOutbox:
 
     def _sweep(self, connection: Connection, now: int) -> None:
         went_back = _note_time(connection, now)
+        self._stopped = stopped_meters(connection)
         self._take_over_crashed(connection, now)
         closed = closed_until(connection)
         general = open_from(now, self._finalizes_after_s)
@@ -162,6 +167,7 @@ class SqlOutbox:
     def _take(self, connection: Connection, free: int, now: int) -> list[Attempt]:
         ready = and_(lanes.c.due_at <= now, lanes.c.paused_until <= now, ~lanes.c.held, ~lanes.c.in_flight)
         mine = or_(lanes.c.leased_until <= now, lanes.c.owner == self._owner)
+        mine = and_(mine, lanes.c.event_name.not_in(self._stopped))
         query = select(lanes).where(ready, mine).order_by(lanes.c.served_at, lanes.c.due_at).limit(free)
         begins = [self._begin(connection, row, now) for row in connection.execute(query).all()]
         return self._record(connection, [begin for begin in begins if begin is not None], now)
@@ -356,13 +362,16 @@ _FINISH_ATTEMPT = (
 
 
 def closed_until(connection: Connection) -> dict[str, int]:
-    """Give the end of each customer's newest period whose invoice is known to be final."""
+    """Give for each customer the moment up to which nothing is billed any more.
+
+    The end of its newest period whose invoice is known to be final, or the start of a subscription that came after
+    one that had ended.
+    """
     final = select(invoices.c.customer, func.max(invoices.c.period_end)).where(
         invoices.c.finalized_at.is_not(None)
     )
-    return {
-        customer: int(end) for customer, end in connection.execute(final.group_by(invoices.c.customer)).all()
-    }
+    ends = {customer: int(end) for customer, end in connection.execute(final.group_by(invoices.c.customer))}
+    return {**ends, **{name: max(start, ends.get(name, 0)) for name, start in resumed_at(connection).items()}}
 
 
 def _note_time(connection: Connection, now: int) -> bool:

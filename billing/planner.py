@@ -36,6 +36,8 @@ class Ground:
     """(Customer, window) -> its minutes."""
     closed_until: Mapping[str, int] = field(default_factory=dict)
     """Customer -> end of its newest period whose invoice is known to be final."""
+    stopped: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """Customer -> the hour from which nothing is told to it, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ def plan(
     balances: list[Balance] = []
     for tenant, totals in sorted(_by_tenant(usage, ground).items()):
         customer = "" if tenant == UNATTRIBUTED else customers.get(tenant, "")
-        desk = _Desk(meter, tenant, customer, terms, ground.closed_until.get(customer, 0))
+        stop = ground.stopped.get(customer)
+        desk = _Desk(meter, tenant, customer, terms, ground.closed_until.get(customer, 0), stop)
         new, waiting = desk.reports(totals, ground.counted.get(tenant, {}), slots)
         reports += new
         balances.append(
@@ -144,17 +147,24 @@ class _Desk:
     customer: str
     terms: Terms
     closed_until: int
+    stop: tuple[int, str] | None = None
 
     def reports(
         self, totals: Mapping[int, int], counted: Mapping[int, int], slots: "_Slots"
     ) -> tuple[list[Report], str]:
         """Give the new reports and why some units have to wait."""
         until = hour_start(self.terms.now) + (HOUR_S if self.terms.running else 0)
-        owed = spread(self._bucketed(totals), self._bucketed(counted), self.meter.unit, until)
+        buckets, told_before = self._bucketed(totals), self._bucketed(counted)
+        owed = spread(buckets, told_before, self.meter.unit, until)
         if not self.customer:
             return [], "the tenant has no Stripe customer" if owed else ""
         reports: list[Report] = []
         waiting = ""
+        if self.stop and owed:
+            until = min(until, self.stop[0])
+            in_all = sum(units for _, units in owed)
+            owed = spread(buckets, told_before, self.meter.unit, until)
+            waiting = self.stop[1] if sum(units for _, units in owed) < in_all else ""
         for origin, units in owed:
             window, why = self._window(origin, until)
             slot, why = (None, why) if why else slots.take(self.customer, window)

@@ -12,6 +12,7 @@ from billing.outbox import Stamp, closed_until
 from billing.periods import open_from
 from billing.planner import Balance, Ground, Plan, Terms, Used, plan
 from billing.restore import is_read_only
+from billing.stops import planned_until
 from billing.store import Store
 from billing.tables import customers as customers_table
 from billing.tables import intents, lanes
@@ -109,7 +110,7 @@ def _ground(connection: Connection, meter: Meter, hourly_from: int) -> Ground:
     slots = select(*window, func.max(intents.c.slot) + 1, func.max(intents.c.created_at))
     rows = connection.execute(slots.where(of_meter, intents.c.window_start >= hourly_from).group_by(*window))
     used = {(customer, start): Used(count, newest) for customer, start, count, newest in rows.all()}
-    return Ground(counted, used, closed_until(connection))
+    return Ground(counted, used, closed_until(connection), planned_until(connection))
 
 
 def _insert(connection: Connection, reports: Sequence[Report], planning: Planning) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from billing.machine import RESEND_FOR_S
-from billing.periods import month_start, told_until
+from billing.periods import month_start, next_month_start, told_until
 from billing.restore import is_read_only
+from billing.stops import Stop, stops_of
 from billing.store import Store
 from billing.tables import intents, reconciliations
-from pipeline.outbox import State
+from pipeline.outbox import HOUR_S, State
 
 GROUPS = {
     State.PLANNED: "owed",
@@ -37,6 +38,8 @@ class PeriodStatus:
     units: dict[str, int]
     late: int
     """Of these, units whose own period was closed when they were found."""
+    carried: int
+    """Units of this period that a later one tells."""
     told_until: int
     """When the last of the period's windows closes."""
 
@@ -54,6 +57,8 @@ class Status:
     last_reconciled_at: int | None
     last_differences: int | None
     periods: tuple[PeriodStatus, ...]
+    stops: tuple[Stop, ...]
+    """What has stopped at Stripe."""
 
 
 def status(store: Store, finalizes_after_s: int) -> Status:
@@ -68,6 +73,7 @@ def status(store: Store, finalizes_after_s: int) -> Status:
         first = connection.execute(select(func.min(intents.c.uncertain_since)).where(resendable)).scalar()
         reconciled = connection.execute(last).first()
         read_only = is_read_only(connection)
+        stops = stops_of(connection)
     return Status(
         reports={state: count for state, count, _ in rows},
         units={state: int(units) for state, _, units in rows},
@@ -77,6 +83,7 @@ def status(store: Store, finalizes_after_s: int) -> Status:
         last_reconciled_at=reconciled.made_at if reconciled else None,
         last_differences=reconciled.differences if reconciled else None,
         periods=tuple(_periods(store, finalizes_after_s)),
+        stops=stops,
     )
 
 
@@ -86,6 +93,7 @@ def _periods(store: Store, finalizes_after_s: int) -> list[PeriodStatus]:
         *columns, intents.c.origin_start
     )
     units: dict[tuple[str, str, int], dict[str, int]] = defaultdict(dict)
+    carried: dict[tuple[str, str, int], int] = defaultdict(int)
     late: dict[tuple[str, str, int], int] = defaultdict(int)
     last: dict[tuple[str, str, int], int] = defaultdict(int)
     with store.read() as connection:
@@ -95,6 +103,17 @@ def _periods(store: Store, finalizes_after_s: int) -> list[PeriodStatus]:
                 continue
             key = (tenant, event_name, month_start(window))
             units[key][group] = units[key].get(group, 0) + int(value)
-            late[key] += int(value) if month_start(origin) != key[2] else 0
+            if month_start(origin) != key[2]:
+                late[key] += int(value)
+                carried[tenant, event_name, month_start(origin)] += int(value)
             last[key] = max(last[key], told_until(window, finalizes_after_s))
-    return [PeriodStatus(*key, units[key], late[key], last[key]) for key in sorted(units)]
+    return [
+        PeriodStatus(
+            *key, units[key], late[key], carried[key], last[key] or _told_until(key[2], finalizes_after_s)
+        )
+        for key in sorted(units.keys() | carried.keys())
+    ]
+
+
+def _told_until(period_start: int, finalizes_after_s: int) -> int:
+    return told_until(next_month_start(period_start) - HOUR_S, finalizes_after_s)

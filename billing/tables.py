@@ -156,6 +156,19 @@ invoices = Table(
     Index("invoices_by_customer", "customer", "period_end"),
 )
 
+# What has stopped at Stripe, and begun again: customers, their subscriptions, meters.
+stops = Table(
+    "stops",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("stopped_at", Moment),
+    Column("resumed_at", Moment),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("seen_created", Moment, nullable=False),
+    Column("seen_event_id", String(255), nullable=False),
+)
+
 # Webhooks as they came, stored before they are acknowledged.
 provider_events = Table(
     "provider_events",

@@ -1,24 +1,24 @@
 """What Stripe tells by webhook: stored before it is acknowledged, handled once, later, and as often as needed.
 
-Deliveries come twice, in any order, and again for days. An event is a hint: what is final, or of the same second
-as what is known, is fetched again. Types that nothing here owns are stored and acknowledged.
+Deliveries come twice, in any order, and again for days. An event is a hint: what it changes is fetched again
+(`billing/webhook_types.py`). Types that nothing here owns are stored and acknowledged.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, true, update
 
-from billing.intents import REPORT_COLUMNS, STANDING_COLUMNS, report_of, standing_of, write_standing
-from billing.reconcile import refresh_lane
+from billing.resolve import note
 from billing.signatures import Verdict, judge
+from billing.stops import tenant_of
 from billing.store import Store
-from billing.tables import attempts, intents, invoices, provider_events
-from pipeline.outbox import OPEN_FOR_PROOF, UNCOUNTED, State
+from billing.tables import attempts, intents, provider_events
+from billing.webhook_types import EVENT_TYPES, Provider, customer_of, moment_of
+from pipeline.outbox import UNCOUNTED, State
 
 PROVIDER = "stripe"
 _log = structlog.get_logger(__name__)
@@ -37,16 +37,47 @@ class Receipt:
     event_id: str = ""
 
 
-class Provider(Protocol):
-    """Asks the provider again."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored event and how it fares."""
 
-    def event(self, event_id: str) -> Mapping[str, Any]:
-        """Return a thin event with its data."""
-        ...
+    event_id: str
+    type: str
+    created_at: int
+    received_at: int
+    handled_at: int | None
+    attempts: int
+    error: str
+    is_owned: bool
+    """Whether its type changes anything here."""
 
-    def invoice(self, invoice_id: str) -> Mapping[str, Any]:
-        """Return an invoice as it is now."""
-        ...
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Some of the stored events: all that is given must hold."""
+
+    event_ids: Collection[str] = ()
+    type: str = ""
+    since: int | None = None
+    """Received from this moment on."""
+    until: int | None = None
+    failed: bool = False
+    """Only those that failed and were not handled since."""
+
+    def clause(self) -> ColumnElement[bool]:
+        """Give the condition."""
+        columns, clause = provider_events.c, true() & (provider_events.c.provider == PROVIDER)
+        if self.event_ids:
+            clause &= columns.event_id.in_(self.event_ids)
+        if self.type:
+            clause &= columns.type == self.type
+        if self.since is not None:
+            clause &= columns.received_at >= self.since
+        if self.until is not None:
+            clause &= columns.received_at < self.until
+        if self.failed:
+            clause &= columns.handled_at.is_(None) & (columns.attempts > 0)
+        return clause
 
 
 def take(store: Store, body: bytes, signature: str, secrets: Sequence[str], now: int) -> Receipt:
@@ -62,7 +93,7 @@ def take(store: Store, body: bytes, signature: str, secrets: Sequence[str], now:
             "provider": PROVIDER,
             "event_id": _text(event["id"]),
             "type": _text(event["type"]),
-            "created_at": _moment(event["created"]),
+            "created_at": moment_of(event["created"]),
             "received_at": now,
             "body": body.decode(),
         }
@@ -75,28 +106,35 @@ def take(store: Store, body: bytes, signature: str, secrets: Sequence[str], now:
     return Receipt(200, "stored", row["event_id"])
 
 
-def handle_stored(store: Store, provider: Provider, now: int, *, limit: int = 1000) -> dict[str, int]:
+def handle_stored(
+    store: Store, provider: Provider, now: int, *, limit: int = 1000, only: Selection | None = None
+) -> dict[str, int]:
     """Handle what is stored and due, each event in a transaction of its own; return what became of them.
 
-    One that fails is tried again after 15 minutes, for as long as it is kept.
+    One that fails is tried again after 15 minutes, for as long as it is kept. With `only` those of a selection
+    that are not handled, due or not.
     """
-    due = select(provider_events.c.event_id, provider_events.c.type, provider_events.c.body).where(
-        provider_events.c.handled_at.is_(None), provider_events.c.retry_at <= now
-    )
+    open_ = provider_events.c.handled_at.is_(None)
+    due = open_ & (only.clause() if only else provider_events.c.retry_at <= now)
+    columns = (provider_events.c.event_id, provider_events.c.type, provider_events.c.body)
     done = {"handled": 0, "failed": 0}
     with store.read() as connection:
-        rows = connection.execute(due.order_by(provider_events.c.created_at).limit(limit)).all()
+        order = (provider_events.c.created_at, provider_events.c.event_id)
+        rows = connection.execute(select(*columns).where(due).order_by(*order).limit(limit)).all()
     for row in rows:
+        event = json.loads(row.body)
+        with store.read() as connection:
+            tenant = tenant_of(connection, customer_of(event))
+        said = {"event_id": row.event_id, "type": row.type, "tenant": tenant, "identifier": ""}
         try:
-            _handle(store, provider, row.type, json.loads(row.body), now)
+            _handle(store, provider, row.type, event, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the event stays and is tried again
             _failed(store, row.event_id, f"{type(error).__name__}: {error}", now)
             done["failed"] += 1
-            said = type(error).__name__
-            _log.warning("webhook_failed", event_id=row.event_id, type=row.type, error=said)
+            _log.warning("webhook_failed", error=type(error).__name__, **said)
         else:
             done["handled"] += 1
-            _log.info("webhook_handled", event_id=row.event_id, type=row.type)
+            _log.info("webhook_handled", **said)
     return done
 
 
@@ -112,24 +150,33 @@ def purge(store: Store, now: int) -> int:
         ).rowcount
 
 
-def replay(store: Store, event_id: str) -> bool:
-    """Let a stored event be handled again; say whether there is one."""
-    of_event = provider_events.c.event_id == event_id
+def list_stored(store: Store, selection: Selection, limit: int) -> list[Stored]:
+    """List stored events, the newest first."""
+    c = provider_events.c
+    columns = (c.event_id, c.type, c.created_at, c.received_at, c.handled_at, c.attempts, c.error)
+    query = select(*columns).where(selection.clause()).order_by(c.received_at.desc(), c.event_id).limit(limit)
+    with store.read() as connection:
+        return [Stored(*row, row.type in EVENT_TYPES) for row in connection.execute(query)]
+
+
+def replay(store: Store, selection: Selection, who: str, now: int) -> int:
+    """Let stored events be handled again, with an entry in the audit; return how many."""
     with store.write() as connection:
-        changed = connection.execute(
-            update(provider_events).where(of_event).values(handled_at=None, retry_at=0)
-        )
-        return changed.rowcount == 1
+        again = update(provider_events).where(selection.clause()).values(handled_at=None, retry_at=0)
+        count = connection.execute(again).rowcount
+        if count:
+            subject = next(iter(selection.event_ids), selection.type or "webhooks")
+            detail = f"{count} stored webhooks, to be handled again"
+            note(connection, who=who, action="replay_webhooks", subject=subject[:255], detail=detail, now=now)
+    return count
 
 
 def _handle(store: Store, provider: Provider, kind: str, event: Mapping[str, Any], now: int) -> None:
-    fetch = FETCHES.get(kind)
-    fetched = fetch(provider, event) if fetch else {}
+    owner = EVENT_TYPES.get(kind)
+    fetched = owner.fetch(provider, event) if owner else None
     with store.write() as connection:
-        if kind in METER_ERRORS:
-            _meter_errors(connection, fetched, now)
-        elif kind in INVOICE_EVENTS:
-            _invoice(connection, event, fetched, now)
+        if owner:
+            owner.apply(connection, event, fetched, now)
         done = update(provider_events).where(provider_events.c.event_id == event["id"])
         connection.execute(done.values(handled_at=now, error=""))
 
@@ -146,62 +193,6 @@ def _failed(store: Store, event_id: str, error: str, now: int) -> None:
         )
 
 
-def _meter_errors(connection: Connection, event: Mapping[str, Any], now: int) -> None:
-    """Mark the reports that an error report names; it names samples only, the comparison finds the others."""
-    reason = (event.get("data") or {}).get("reason") or {}
-    for kind in reason.get("error_types") or ():
-        for sample in kind.get("sample_errors") or ():
-            request = sample.get("request") or {}
-            named = str(request.get("identifier") or request.get("idempotency_key") or "")
-            _reject(connection, named, str(kind.get("code", "")), str(event.get("id", "")), now)
-
-
-def _reject(connection: Connection, named: str, code: str, event_id: str, now: int) -> None:
-    """The name is the identifier, or the idempotency key, which begins with it."""
-    identifier = ".".join(named.split(".")[:2])
-    columns = (intents.c.id, *REPORT_COLUMNS, *STANDING_COLUMNS)
-    row = connection.execute(select(*columns).where(intents.c.identifier == identifier)).first()
-    if row is None or State(row.state) not in OPEN_FOR_PROOF:
-        return
-    said = f"Stripe received it and then refused it: {code}"
-    standing = replace(standing_of(row), state=State.ASYNC_REJECTED, detail=said, settled_at=now)
-    write_standing(connection, row.id, standing)
-    refresh_lane(connection, report_of(row).lane)
-    tenant = report_of(row).tenant
-    _log.warning("report_rejected", identifier=identifier, tenant=tenant, event_id=event_id, code=code)
-
-
-def _invoice(connection: Connection, event: Mapping[str, Any], fetched: Mapping[str, Any], now: int) -> None:
-    """Keep where an invoice stands; older news than what is known is left out."""
-    seen = (int(event["created"]), str(event["id"]))
-    row = connection.execute(select(invoices).where(invoices.c.invoice_id == fetched["id"])).first()
-    if fetched.get("billing_reason") != "subscription_cycle" or (
-        row and (row.seen_created, row.seen_event_id) >= seen
-    ):
-        return
-    transitions = fetched.get("status_transitions") or {}
-    final = fetched["status"] not in {"draft", "deleted"}
-    values = {
-        "customer": fetched["customer"],
-        "period_start": int(fetched["period_start"]),
-        "period_end": int(fetched["period_end"]),
-        "status": fetched["status"],
-        "finalized_at": (transitions.get("finalized_at") or now) if final else None,
-        "seen_created": seen[0],
-        "seen_event_id": seen[1],
-    }
-    if row is None:
-        connection.execute(insert(invoices).values(invoice_id=fetched["id"], **values))
-    else:
-        connection.execute(update(invoices).where(invoices.c.invoice_id == fetched["id"]).values(values))
-
-
-def note_invoice(store: Store, fetched: Mapping[str, Any], now: int) -> None:
-    """Keep where an invoice stands that was fetched without an event."""
-    with store.write() as connection:
-        _invoice(connection, {"created": now, "id": ""}, fetched, now)
-
-
 def _known(connection: Connection, event_id: str) -> bool:
     of_event = (provider_events.c.provider == PROVIDER, provider_events.c.event_id == event_id)
     return connection.execute(select(provider_events.c.event_id).where(*of_event)).first() is not None
@@ -211,27 +202,3 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError
     return value
-
-
-def _moment(created: object) -> int:
-    """Read seconds of a snapshot event, or the time of a thin one."""
-    return int(datetime.fromisoformat(created).timestamp()) if isinstance(created, str) else int(str(created))
-
-
-def _fetch_event(provider: Provider, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    return provider.event(str(event["id"]))
-
-
-def _fetch_invoice(provider: Provider, event: Mapping[str, Any]) -> Mapping[str, Any]:
-    return provider.invoice(str(event["data"]["object"]["id"]))
-
-
-METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
-"""Own the state of reports."""
-INVOICE_EVENTS = ("invoice.created", "invoice.updated", "invoice.finalized", "invoice.voided", "invoice.paid")
-"""Own the state of invoices."""
-FETCHES: Mapping[str, Callable[[Provider, Mapping[str, Any]], Mapping[str, Any]]] = {
-    **dict.fromkeys(METER_ERRORS, _fetch_event),
-    **dict.fromkeys(INVOICE_EVENTS, _fetch_invoice),
-}
-"""Which types are fetched again: all that change anything, so order and copies do not matter."""
