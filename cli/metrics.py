@@ -55,6 +55,11 @@ class Metrics:
             "millrace_event_to_ledger_seconds", "From the reading of the oldest records of a commit until they are "
             "durable.", registry=self.registry, buckets=_SECONDS,
         )  # fmt: skip
+        self._arrival = Histogram(
+            "millrace_arrival_to_spend_seconds", "From the arrival of an event by HTTP until it is durable in the "
+            "ledger and counted in the spend windows, for the first of those that were read together.",
+            registry=self.registry, buckets=_SECONDS,
+        )  # fmt: skip
         self._last = Gauge(
             "millrace_last_commit_timestamp_seconds", "When this process last made something durable, in seconds "
             "since 1970; its age is time() minus this.", registry=self.registry,
@@ -113,6 +118,10 @@ class Metrics:
             self._delay.observe(max(now - commit.oldest_ms, 0) / 1000)
         self._last.set(now / 1000)
         self._keys.labels(str(commit.lane)).set(commit.keys_held)
+
+    def arrival(self, arrived_at_ms: int) -> None:
+        """An event that arrived at this moment counts now."""
+        self._arrival.observe(max(self._now_ms() - arrived_at_ms, 0) / 1000)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -2,7 +2,7 @@
 
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pipeline.decode import Decoder
 from pipeline.errors import UsageError
 from pipeline.flow import RunState
 from pipeline.rating import Rater
+from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.sources.files import FormatChoice
 from pipeline.strict import Rules
 from sinks.ledger import HOT_KEYS_MAX, Run
@@ -42,6 +43,7 @@ class RunOptions:
     chunk_bytes: int = 4 << 20
     hot_keys_max: int = HOT_KEYS_MAX
     refuse_late: bool = False
+    rejects_in_a_row: int = REJECTS_IN_A_ROW
 
 
 def named_ledger(ledger: str | None) -> str:
@@ -52,13 +54,18 @@ def named_ledger(ledger: str | None) -> str:
     return ledger
 
 
+def is_known_tenant(options: RunOptions, accounts: Accounts) -> Callable[[str], bool] | None:
+    """Tells which tenants are known, where others are refused; None where they are not."""
+    if not options.refuse_unknown_tenants:
+        return None
+    return lambda tenant: tenant == options.unattributed_tenant or accounts.declared(tenant)
+
+
 def make_preparer(  # noqa: PLR0913, PLR0917 - a part of the composition
     options: RunOptions, catalog: Catalog, accounts: Accounts, formats: FormatChoice, run_: Run, lanes: int
 ) -> Preparer:
     """What one worker turns bytes into prepared batches with."""
-    known = {options.unattributed_tenant}
-    is_known = (lambda t: t in known or accounts.declared(t)) if options.refuse_unknown_tenants else None
-    rater = Rater(catalog, is_known)
+    rater = Rater(catalog, is_known_tenant(options, accounts))
     decoder = Decoder(Rules(options.unattributed_tenant), options.fast)
     return Preparer(decoder, rater, formats, run_.seeds, lanes)
 

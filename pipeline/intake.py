@@ -16,6 +16,8 @@ import numpy as np
 
 from pipeline.chunk import Chunk, Ints, Origin, new_buffer
 from pipeline.columns import Columns
+from pipeline.decode import Decoder
+from pipeline.dictionary import Dictionary
 from pipeline.event import Reason, Reject
 from pipeline.formats.typed import TypedFormat
 from pipeline.json_text import UnreadableError, read_json
@@ -29,6 +31,7 @@ from pipeline.kernels.elements import (
     lay_out_elements,
 )
 from pipeline.kernels.layout import PREFIX, TENANT
+from pipeline.rating import Rater
 
 EVENTS_MAX = 10_000
 EVENT_BYTES_MAX = 900_000
@@ -77,12 +80,24 @@ class Taken:
     refused: list[Refused]
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Decodes and rates lines: all that can be said of an event without counting it. Not for several threads."""
+
+    decoder: Decoder
+    rater: Rater
+
+    def __call__(self, chunk: Chunk) -> Columns:
+        """The columns of a chunk, each row valid or with its reason."""
+        columns = self.decoder.decode(chunk)
+        dictionary = Dictionary.of(columns)
+        self.rater.rate(columns, dictionary, *self.rater.find_entries(columns, dictionary))
+        return columns
+
+
 @dataclass(slots=True)
 class Intake:
-    """Judges bodies. Safe for several threads: the kernels run side by side, the rest one after the other.
-
-    `judge` decodes and rates a chunk of lines: the pipeline's own `Decoder` and `Rater`.
-    """
+    """Judges bodies. Safe for several threads: cutting runs side by side, judging one after the other."""
 
     judge: Callable[[Chunk], Columns]
     typed: TypedFormat | None = None

@@ -8,14 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.catalog import default_catalog
-from pipeline.chunk import Chunk
-from pipeline.columns import Columns
 from pipeline.decode import Decoder
-from pipeline.dictionary import Dictionary
 from pipeline.errors import ConfigError
 from pipeline.event import Event
 from pipeline.formats.typed import load_types
-from pipeline.intake import EVENTS_MAX, Intake, MalformedBodyError, Sender, Taken, TooManyEventsError
+from pipeline.intake import EVENTS_MAX, Intake, Judge, MalformedBodyError, Sender, Taken, TooManyEventsError
 from pipeline.rating import Rater
 from pipeline.strict import Rules, decode_event
 
@@ -23,13 +20,7 @@ NOW = 1_790_000_000_000
 RULES = Rules()
 
 
-def judge(chunk: Chunk) -> Columns:
-    columns = Decoder(RULES).decode(chunk)
-    rater, dictionary = Rater(default_catalog()), Dictionary.of(columns)
-    rater.rate(columns, dictionary, *rater.find_entries(columns, dictionary))
-    return columns
-
-
+judge = Judge(Decoder(RULES), Rater(default_catalog()))
 INTAKE = Intake(judge)
 OWN = Sender("acme")
 SERVICE = Sender()

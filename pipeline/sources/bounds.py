@@ -8,11 +8,13 @@ from pipeline.errors import MillraceError
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the broker has of a partition: the offsets from `low` up to, not with, `high`."""
+    """What there is of a partition: the offsets from `low` up to, not with, `high`."""
 
     origin: Origin
     low: int
     high: int
+    keeper: str = "the broker"
+    """Who has it."""
 
 
 def check_start(bounds: Bounds, position: int) -> None:
@@ -20,13 +22,13 @@ def check_start(bounds: Bounds, position: int) -> None:
     name = f"{bounds.origin.topic}/{bounds.origin.partition}"
     if position < bounds.low:
         msg = (
-            f"records {position} to {bounds.low - 1} of {name} are gone: the ledger is at {position} and the broker "
-            f"keeps from {bounds.low} on; bring them back, or give them up with --accept-gap"
+            f"records {position} to {bounds.low - 1} of {name} are gone: the ledger is at {position} and "
+            f"{bounds.keeper} keeps from {bounds.low} on; bring them back, or give them up with --accept-gap"
         )
         raise MillraceError(msg)
     if position > bounds.high:
         msg = (
-            f"{name} ends at {bounds.high} but the ledger has it up to {position}: this is another topic of the same "
-            "name, or it lost records; name the right one, or give it a new name"
+            f"{name} ends at {bounds.high} but the ledger has it up to {position}: {bounds.keeper} has another one of "
+            "the same name, or lost records; name the right one, or give it a new name"
         )
         raise MillraceError(msg)

@@ -8,6 +8,7 @@ that no power cut can take back a line that is in the ledger. Segments go when t
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -63,6 +64,8 @@ class SpoolInput:
         self.origin = Origin(spool.name, 0)
         self.is_ending = threading.Event()
         self.bytes_read = 0
+        self.note_durable: Callable[[int], None] = lambda _arrived_at_ms: None
+        """Told when a chunk is durable in all lanes and in the spend windows: when its first line had arrived."""
         self._opened: list[SpoolPartition] = []
 
     def names(self) -> list[str]:
@@ -92,7 +95,9 @@ class SpoolPartition:
         self.name = owner.spool.name
         self.read_to = owner.start
         """The offset behind the last line that was read."""
+        self.records_read = 0
         self.done = False
+        self._arrivals: deque[tuple[int, int]] = deque()
         self._sequence, self._in_flight, self._told_ms = 0, 0, 0
         self._segment = _segment_of(self._folder, owner.start)
         self._file = os.open(self._segment.path, os.O_RDONLY)
@@ -122,6 +127,10 @@ class SpoolPartition:
         """Below which offset all is durable in all lanes."""
         return self._owner.durable_in.position(self._owner.origin)
 
+    def moved_at_ms(self) -> int:
+        """When that last moved."""
+        return self._owner.durable_in.moved_at_ms(self._owner.origin)
+
     def high(self) -> int:
         """The offset behind the last line that is durable in the spool."""
         return self._owner.spool.mark().next_offset
@@ -139,7 +148,11 @@ class SpoolPartition:
         self._in_flight -= 1
 
     def _tell(self) -> None:
-        """Let segments go that are no longer needed."""
+        """Tell what has become durable, and let segments go that are no longer needed."""
+        if self._arrivals:
+            durable = self.durable()
+            while self._arrivals and self._arrivals[0][0] <= durable:
+                self._owner.note_durable(self._arrivals.popleft()[1])
         now = self._owner.now_ms()
         if now - self._told_ms >= _TELL_EVERY_MS:
             self._told_ms = now
@@ -200,6 +213,8 @@ class SpoolPartition:
             payload = payload[int(sizes[:skipped].sum()) :]
             sizes, offsets, arrivals = sizes[skipped:], offsets[skipped:], arrivals[skipped:]
         self.read_to = next_offset
+        self.records_read += len(offsets)
+        self._arrivals.append((next_offset, int(arrivals[0])))
         self._owner.bytes_read += len(payload)
         return laid_out(
             self._owner.origin, self._sequence, payload, sizes, offsets, arrivals, next_offset, now
