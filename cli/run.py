@@ -28,6 +28,7 @@ from pipeline.errors import UsageError
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
 from pipeline.formats import FORMAT_NAMES, load_mapping
 from pipeline.lane import Lane
+from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.sources.files import FileReader, FormatChoice, find_files, look_at
 from pipeline.spend import SpendFilter, SpendWindows
 from pipeline.strict import TENANT_MAX
@@ -81,6 +82,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     reject_budget: Annotated[
         float, typer.Option(min=0, max=1, envvar="MILLRACE_REJECT_BUDGET", help="Largest share of rejects.")
     ] = 0.2,
+    rejects_in_a_row: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            envvar="MILLRACE_REJECTS_IN_A_ROW",
+            help="More than so many one after the other stop the run; with --reject-budget 1 nothing does.",
+        ),
+    ] = REJECTS_IN_A_ROW,
     unknown_tenants: Annotated[
         str,
         typer.Option(envvar="MILLRACE_UNKNOWN_TENANTS", help="accept, or refuse those not in the accounts."),
@@ -190,7 +199,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     options = RunOptions(
         paths or [], named_ledger(ledger), format_, mapping, source, tenant, catalog, accounts, workers, reject_budget,
         unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
-        chunk_bytes, hot_keys_max, late == "refuse",
+        chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row,
     )  # fmt: skip
     with quiet_stdout(), stripe_beside(stripe, options.ledger, state, accounts):
         if options.paths or not (brokers and topic):
@@ -226,7 +235,7 @@ def run_files(options: RunOptions) -> dict[str, Any]:
     run_ = store.begin_run(secrets.randbits(128), refuse_late=options.refuse_late)
     readings, replays, read_again = store.plan_readings(files, run_)
     reader = FileReader(readings, formats, clock.now_ms, options.chunk_bytes, 8 + 4 * options.workers)
-    state = RunState(RejectBudget(options.reject_budget))
+    state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
     retry = Retry(state.stop, report=lambda sentence: typer.echo(f"millrace: {sentence}", err=True))
     at_start = SpendWindows(0, 1, accounts, load_windows(store.client, accounts))
     hot = store.hot_keys(options.dedupe_horizon_hours * _HOUR_MS, options.hot_keys_max)

@@ -146,7 +146,7 @@ def _prepare(options: RunOptions, kafka: KafkaOptions) -> _Setting:
         raise UsageError(msg)
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
     accounts = load_accounts(options.accounts) if options.accounts else Accounts()
-    state = RunState(RejectBudget(options.reject_budget))
+    state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
     retry = Retry(state.stop, report=_say)
     return _Setting(options, kafka, kafka.kafka(), cluster, catalog, accounts, SystemClock(), state, retry)
 

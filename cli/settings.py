@@ -93,6 +93,7 @@ KEYS = frozenset(
         "reads_a_day",
         "reason",
         "reject_budget",
+        "rejects_in_a_row",
         "reports",
         "restored",
         "seed",

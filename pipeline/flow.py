@@ -214,7 +214,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
             state.watch(
                 CommitNote(lane.lane, tallies, rows, size, took, epoch, self._oldest_ms, lane.keys_held())
             )
-        state.count(tallies.values(), delivered.pico_usd)
+        state.count(tallies, delivered.pico_usd)
         return [delivered]
 
 

@@ -170,7 +170,11 @@ class Lane:
         self.pending_rows += len(rows)
 
     def _refuse(self, share: Share, rows: Int32s, outcomes: Int8s, tally: Tally) -> None:
-        for i in np.flatnonzero((outcomes < 0) | np.isin(outcomes, _REFUSED)).tolist():
+        is_bad = (outcomes < 0) | np.isin(outcomes, _REFUSED)
+        good = np.flatnonzero((outcomes == NEW) | (outcomes == DUPLICATE))
+        behind = int(good[-1]) + 1 if len(good) else 0
+        tally.rejected_last = int(np.count_nonzero(is_bad[behind:])) + (0 if behind else tally.rejected_last)
+        for i in np.flatnonzero(is_bad).tolist():
             tally.rejected += 1
             tally.conflicts += int(outcomes[i] == CONFLICT)
             self._reject(share, int(rows[i]), int(outcomes[i]))

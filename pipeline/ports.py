@@ -30,14 +30,22 @@ class Tally:
     """Those of the rejected that were idempotency conflicts."""
     rejected: int = 0
     replayed: int = 0
+    rejected_last: int = 0
+    """Those of the rejected with nothing accepted and no duplicate behind them."""
 
     def add(self, other: "Tally") -> None:
-        """Add another tally to this one."""
+        """Add another tally to this one, of what comes after it."""
+        self.rejected_last = other.rejected_last + (0 if other.has_good else self.rejected_last)
         self.accepted += other.accepted
         self.duplicates += other.duplicates
         self.conflicts += other.conflicts
         self.rejected += other.rejected
         self.replayed += other.replayed
+
+    @property
+    def has_good(self) -> bool:
+        """Whether anything was accepted, or a duplicate."""
+        return self.accepted + self.duplicates > 0
 
     @property
     def events(self) -> int:

@@ -1,7 +1,7 @@
 """What the workers of a process share: when to stop, what went wrong first, what was counted."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ from pipeline.durable import Durable
 from pipeline.errors import RejectBudgetError
 from pipeline.ports import Tally
 
+REJECTS_IN_A_ROW = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class RejectBudget:
@@ -17,8 +19,8 @@ class RejectBudget:
 
     share: float = 0.2
     after: int = 1_000
-    in_a_row: int = 10_000
-    """So many rejects with nothing accepted, no duplicate between them, stop the run whatever their share."""
+    in_a_row: int = REJECTS_IN_A_ROW
+    """More rejects of one input with nothing accepted, no duplicate between them, stop the run at any share."""
 
     def check(self, tally: Tally, in_a_row: int = 0, read: int = 0) -> None:
         """Raise `RejectBudgetError` when the budget is spent.
@@ -29,7 +31,7 @@ class RejectBudget:
         if in_a_row > self.in_a_row and self.share < 1:
             msg = (
                 f"{in_a_row} events in a row were rejected, more than the {self.in_a_row} that may be: "
-                "see millrace rejects list, and mend the input"
+                "see millrace rejects list, mend the input, or raise --rejects-in-a-row"
             )
             raise RejectBudgetError(msg)
         fresh = max(tally.events, read) - tally.replayed
@@ -72,7 +74,9 @@ class RunState:
     watch: Callable[[CommitNote], None] | None = None
     """Told of every commit of this process."""
     _read: int = 0
-    _rejected_in_a_row: int = 0
+    _in_a_row: dict[Origin, int] = field(default_factory=dict)
+    """The rejects at the end of what is durable of each input. Lanes go on one by one, so by what came before them
+    in another lane and is durable only after them a row may seem shorter, never longer."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def saw(self, events: int) -> None:
@@ -80,16 +84,17 @@ class RunState:
         with self._lock:
             self._read += events
 
-    def count(self, tallies: Iterable[Tally], pico_usd: int) -> None:
+    def count(self, tallies: Mapping[Origin, Tally], pico_usd: int) -> None:
         """Add what a commit has made durable, and hold it against the reject budget."""
         with self._lock:
             self.pico_usd += pico_usd
-            for tally in tallies:
+            for origin, tally in tallies.items():
                 self.total.add(tally)
-                good = tally.accepted + tally.duplicates
-                self._rejected_in_a_row = 0 if good else self._rejected_in_a_row + tally.rejected
+                before = 0 if tally.has_good else self._in_a_row.get(origin, 0)
+                self._in_a_row[origin] = before + tally.rejected_last
+            in_a_row = max((self._in_a_row[origin] for origin in tallies), default=0)
             self.commits += 1
-        self.budget.check(self.total, self._rejected_in_a_row, self._read)
+        self.budget.check(self.total, in_a_row, self._read)
 
     def fail(self, error: BaseException) -> None:
         """Note the first error and stop everything."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import run
+from pipeline.chunk import Origin
 from pipeline.errors import RejectBudgetError
 from pipeline.flow import RejectBudget, RunState
 from pipeline.ports import Tally
@@ -280,11 +281,64 @@ def test_a_file_that_is_mended_after_the_budget_has_stopped_the_run_comes_in_who
     assert stored(ledger)[0] == 20_000
 
 
+A, B = Origin("a", 0), Origin("b", 0)
+
+
 def test_a_lane_with_more_than_its_share_of_rejects_does_not_stop_the_others():
     state = RunState(RejectBudget(0.2))
     state.saw(7_000)
-    state.count([Tally(accepted=2_500, rejected=1_000)], 0)
-    state.count([Tally(accepted=3_500)], 0)
+    state.count({A: Tally(accepted=2_500, rejected=1_000)}, 0)
+    state.count({A: Tally(accepted=3_500)}, 0)
     state.saw(501)
     with pytest.raises(RejectBudgetError, match="1501 of 7501 events"):
-        state.count([Tally(rejected=501)], 0)
+        state.count({A: Tally(rejected=501)}, 0)
+
+
+def rows(rejected, **more):
+    return Tally(rejected=rejected, rejected_last=rejected, **more)
+
+
+@pytest.mark.parametrize(
+    ("tallies", "row"),
+    [
+        ([{A: rows(60)}, {A: rows(41)}], 101),
+        ([{A: rows(60)}, {A: rows(99, accepted=1)}], 0),
+        ([{A: Tally(duplicates=1, rejected=99, rejected_last=60)}, {A: rows(41)}], 101),
+        ([{A: rows(60)}, {A: Tally(replayed=9)}, {A: rows(41)}], 101),
+        ([{A: rows(60)}, {B: rows(60)}], 0),
+        ([{A: rows(60)}, {B: Tally(accepted=9)}, {A: rows(41)}], 101),
+    ],
+)  # fmt: skip
+def test_rejects_in_a_row_are_those_of_one_input_with_nothing_good_between(tallies, row):
+    state = RunState(RejectBudget(0.99, after=10_000, in_a_row=100))
+    if not row:
+        for tally in tallies:
+            state.count(tally, 0)
+        return
+    for tally in tallies[:-1]:
+        state.count(tally, 0)
+    with pytest.raises(RejectBudgetError, match=f"{row} events in a row were rejected, more than the 100"):
+        state.count(tallies[-1], 0)
+
+
+@pytest.mark.parametrize("block_rows", ["40", "250000"])
+@pytest.mark.parametrize(
+    ("is_bad", "row"),
+    [
+        (lambda n: n >= 700, 300),
+        (lambda n: 500 <= n < 1_000 and n != 749, 250),
+        (lambda n: n >= 500 and n % 100, None),
+    ],
+)
+def test_too_many_rejects_one_after_the_other_stop_the_run_at_any_share(
+    ledger, place, capfd, is_bad, row, block_rows
+):
+    (place / "f").write_bytes(bad(lines(1_000), is_bad))
+    flags = ["--ledger", ledger.url, "--reject-budget", "0.9", "--rejects-in-a-row", "200", "--workers", "1"]
+    flags += ["--block-rows", block_rows, "--chunk-bytes", "8192"]
+    if row is None:
+        reads(capfd, "f", *flags)
+        return
+    sentence = fails(capfd, 1, "run", "f", "--format", "cloudevents", "--json", *flags)
+    assert "events in a row were rejected, more than the 200 that may be" in sentence
+    assert sentence.endswith("mend the input, or raise --rejects-in-a-row")
