@@ -19,6 +19,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 DRAIN_MAX = 64 << 20
 DRAIN_S = 2
 """A body that is refused is still taken off the line for so long, or the client might not see the answer."""
+CLIENT_LEFT = 499
+"""What is logged and counted where nobody was there for an answer any more."""
 ALWAYS: Mapping[bytes, bytes] = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
@@ -73,7 +75,7 @@ class Frame:
                 raise
             await _refuse(problem_of(error), scope, receive, out)
         finally:
-            self._tell(scope, out.status, self._monotonic_ns() - begun_ns)
+            self._tell(scope, out.status or CLIENT_LEFT, self._monotonic_ns() - begun_ns)
 
     async def _passed_on(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, out: "_Out"
