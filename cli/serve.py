@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from api.limits import DEFAULT_RATES, Limit, Rate, parse_rate
+from cli.running import RunOptions
 from cli.serving import ServeOptions, run_service
+from cli.serving_ingest import IngestOptions
 from pipeline.errors import UsageError
 
 PORT = 8080
@@ -45,6 +47,45 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
             envvar="MILLRACE_ACCOUNTS", help="An accounts file to load into the control store at the start."
         ),
     ] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MILLRACE_SPOOL",
+            help="A folder for events: they are counted in this process. Default with an embedded ledger: in --state.",
+        ),
+    ] = None,
+    types: Annotated[
+        Path | None, typer.Option(envvar="MILLRACE_TYPES", help="Events of free types to ours: a file.")
+    ] = None,
+    brokers: Annotated[
+        str | None,
+        typer.Option(envvar="MILLRACE_BROKERS", help="Events to Kafka: host:port of brokers, by commas."),
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option(envvar="MILLRACE_TOPIC", help="Events to Kafka: the topic.")
+    ] = None,
+    kafka: Annotated[
+        list[str] | None,
+        typer.Option(envvar="MILLRACE_KAFKA", metavar="KEY=VALUE", help="Any setting of librdkafka."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, envvar="MILLRACE_WORKERS", help="Threads that count.")
+    ] = 2,
+    unknown_tenants: Annotated[
+        str,
+        typer.Option(envvar="MILLRACE_UNKNOWN_TENANTS", help="accept, or refuse those not in the accounts."),
+    ] = "accept",
+    unattributed_tenant: Annotated[
+        str | None,
+        typer.Option(envvar="MILLRACE_UNATTRIBUTED_TENANT", help="The tenant of events that name none."),
+    ] = None,
+    flush_ms: Annotated[
+        int, typer.Option(min=1, envvar="MILLRACE_FLUSH_MS", help="The age at which rows are written.")
+    ] = 100,
+    stuck_after_s: Annotated[
+        int,
+        typer.Option(min=1, envvar="MILLRACE_STUCK_AFTER_S", help="No progress so long is unhealthy."),
+    ] = 60,
     rate: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,6 +130,29 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
     Secrets come from BILLING_INTERNAL_JWT_SECRET and BILLING_ADMIN_JWT_SECRET, or from the files that these with
     _FILE behind them name. Without one, no token of its kind is good.
     """
+    if unknown_tenants not in {"accept", "refuse"}:
+        raise UsageError(f"--unknown-tenants is accept or refuse, got {unknown_tenants!r}")
+    ingest = IngestOptions(
+        RunOptions(
+            [],
+            ledger or "",
+            catalog=catalog,
+            accounts=accounts,
+            workers=workers,
+            reject_budget=1,
+            refuse_unknown_tenants=unknown_tenants == "refuse",
+            unattributed_tenant=unattributed_tenant,
+        ),
+        spool or state / "spool",
+        spool is not None,
+        types,
+        brokers,
+        topic,
+        kafka or [],
+        flush_ms,
+        grace_s,
+        stuck_after_s,
+    )
     options = ServeOptions(
         host=host,
         port=port,
@@ -109,6 +173,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         access_log=access_log,
         stripe=stripe,
         is_development=development,
+        ingest=ingest,
     )
     run_service(options)
 

@@ -34,10 +34,13 @@ from cli.clock import SystemClock
 from cli.http_server import HttpSettings, listening
 from cli.ledger_reader import LedgerReader
 from cli.secret import read_secret
+from cli.serving_flow import EmbeddedFlow
+from cli.serving_ingest import IngestOptions, open_ingest
 from cli.stripe_beside import stripe_beside
 from cli.stripe_webhooks import SECRET_VARIABLE, read_secrets, taker
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.errors import UsageError
+from pipeline.ports import EventLog
 
 SERVICE_SECRET = "BILLING_INTERNAL_JWT_SECRET"  # noqa: S105 - the name of a variable
 ADMIN_SECRET = "BILLING_ADMIN_JWT_SECRET"  # noqa: S105 - the name of a variable
@@ -66,6 +69,8 @@ class ServeOptions:
     access_log: bool = True
     stripe: bool = False
     is_development: bool = False
+    ingest: IngestOptions | None = None
+    """None: no events are taken."""
 
 
 @dataclass(slots=True)
@@ -77,6 +82,8 @@ class Parts:
     body_max: dict[str, int] = field(default_factory=dict)
     metrics: list[Callable[[], bytes]] = field(default_factory=list)
     sick: list[Callable[[], Sequence[str]]] = field(default_factory=list)
+    flow: EmbeddedFlow | None = None
+    """Where it is there, it has the main thread until the stop."""
 
 
 def run_service(options: ServeOptions) -> None:
@@ -90,9 +97,15 @@ def run_service(options: ServeOptions) -> None:
         )
         application = create_app(services, [*_routers(), *parts.routers], parts.mounts)
         listen = HttpSettings(options.host, options.port, options.head_timeout_s, grace_s=options.grace_s)
-        port = stack.enter_context(listening(application, listen))
-        typer.echo(f"serving at http://{options.host}:{port}; stop with SIGTERM", err=True)
-        stop.wait()
+
+        def tell(port: int) -> None:
+            typer.echo(f"serving at http://{options.host}:{port}; stop with SIGTERM", err=True)
+
+        if parts.flow is None:
+            tell(stack.enter_context(listening(application, listen)))
+            stop.wait()
+        elif not stop.is_set():
+            parts.flow.run(lambda: listening(application, listen), tell)
 
 
 def _routers() -> list[APIRouter]:
@@ -110,6 +123,7 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
     caps = Caps(store, clock, secrets.token_hex)
     stack.callback(caps.close)
     _open_stripe(store, parts)
+    log = _open_ingest(options.ingest, parts, stack)
     services = Services(
         store=store,
         caps=caps,
@@ -122,6 +136,7 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
         limits=RateLimits(clock, options.rates),
         catalog=catalog,
         ledger=LedgerReader(options.ledger) if options.ledger else None,
+        log=log,
         settings=ApiSettings(
             is_development=options.is_development,
             body_max=options.body_max,
@@ -158,6 +173,18 @@ def _finder(store: Store) -> Callable[[str, int], KnownKey | None]:
 
 def _catalog_of(path: Path | None) -> Callable[[], Catalog]:
     return default_catalog if path is None else lambda: load_catalog(path)
+
+
+def _open_ingest(options: IngestOptions | None, parts: Parts, stack: ExitStack) -> EventLog | None:
+    if options is None:
+        return None
+    ingest = open_ingest(options, stack)
+    parts.routers += ingest.routers
+    parts.body_max.update(ingest.body_max)
+    parts.metrics += ingest.metrics
+    parts.sick += ingest.sick
+    parts.flow = ingest.flow
+    return ingest.log
 
 
 def _open_stripe(store: Store, parts: Parts) -> None:

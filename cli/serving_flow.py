@@ -23,6 +23,7 @@ import typer
 
 from cli.clock import SystemClock
 from cli.metrics import Metrics
+from cli.progress import quiet_stdout
 from cli.running import RunOptions, frozen_heap, is_known_tenant, make_preparer, summary_of
 from pipeline.accounts import Accounts, load_accounts
 from pipeline.catalog import Catalog, default_catalog, load_catalog
@@ -58,7 +59,6 @@ class FlowOptions:
 
     run: RunOptions
     spool: Path
-    types: Path | None = None
     flush_ms: int = 100
     grace_s: int = 25
     stuck_after_s: int = 60
@@ -129,16 +129,17 @@ class EmbeddedFlow:
         """Begin to stop, as SIGTERM does."""
         self._asked.set()
 
-    def run(self, serving: Serving, *, report: Callable[[str], None] | None = None) -> dict[str, Any]:
+    def run(self, serving: Serving, tell: Callable[[int], None] = lambda _port: None) -> dict[str, Any]:
         """Serve and count until a stop; to be called on the main thread. Returns the summary of the contract.
+
+        `tell` is called with the port when requests are taken.
 
         Raises the first error of the flow; the server has ended then, too.
         """
         begun = time.monotonic()
         parts = self._parts()
-        with ExitStack() as http, self._stopped_by_signals():
-            port = http.enter_context(serving())
-            (report or _say)(f"listening on port {port}")
+        with quiet_stdout(), ExitStack() as http, self._stopped_by_signals():
+            tell(http.enter_context(serving()))
             ended = threading.Event()
             drain = threading.Thread(target=self._drain, args=(http, ended), name="drain", daemon=True)
             drain.start()

@@ -117,8 +117,10 @@ class Spool:
                 segment.path.unlink()
 
     def close(self) -> None:
-        """Write what waits, take no more, let the next process have the spool."""
+        """Write what waits, take no more, let the next process have the spool; closing twice does nothing."""
         with self._lock:
+            if self._is_closing:
+                return
             self._is_closing = True
             self._lock.notify()
         self._writer.join()
