@@ -244,7 +244,7 @@ def open_book(connection: Connection, store: Store, pieces: Sequence[Piece], now
     book.tenants = lock_tenants(connection, names, now_ms)
     due = {"tenants": list(names), "now": now_ms, "ids": reserved or [""]}
     for row in connection.execute(_RESERVATIONS if reserved else _DUE, due):
-        state = _reservation(row)
+        state = reservation_of(row)
         book.reservations[state.id] = state
         if state.state == OPEN and state.expires_at_ms <= now_ms:
             expire(book, state)
@@ -319,7 +319,8 @@ def _fill(window: WindowState, row: Any) -> None:
     window.is_stored = True
 
 
-def _reservation(row: Any) -> ReservationState:
+def reservation_of(row: Any) -> ReservationState:
+    """Read a reservation's row."""
     return ReservationState(
         row.id, row.tenant, row.amount_micro, Method(row.method), row.pool, row.mode, row.context, row.state,
         row.created_at_ms, row.expires_at_ms, row.closed_at_ms,

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sqlalchemy import func, select
+
+from billing.cap_tables import entries
 from billing.store import Store
 
 LIMIT_MAX = 100
@@ -66,4 +69,21 @@ def history(  # noqa: PLR0913 - the question
     before: int | None = None,
 ) -> Page:
     """List a tenant's entries, newest first; `before` (a cursor) is quick at any depth, `offset` is not."""
-    raise NotImplementedError
+    fits = entries.c.tenant == tenant
+    if pool is not None:
+        fits &= entries.c.pool == pool
+    if entry_type is not None:
+        fits &= entries.c.entry_type == entry_type
+    older = fits if before is None else fits & (entries.c.id < before)
+    query = select(entries).where(older).order_by(entries.c.id.desc()).limit(limit + 1).offset(offset)
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+        total = connection.execute(select(func.count()).select_from(entries).where(fits)).scalar_one()
+    shown = [
+        Entry(
+            r.id, EntryType(r.entry_type), r.pool, r.amount_micro, r.lot_id or "", r.reservation_id, r.settlement_id,
+            r.made_at_ms,
+        )
+        for r in rows[:limit]
+    ]  # fmt: skip
+    return Page(shown, shown[-1].id if len(rows) > limit else None, int(total))

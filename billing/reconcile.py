@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from billing.intents import REPORT_COLUMNS, STANDING_COLUMNS, report_of, standing_of, write_standing
@@ -19,6 +20,7 @@ from billing.store import Store
 from billing.tables import facts, intents, lanes, reconciliations
 from pipeline.outbox import HOLDING, HOUR_S, OPEN_FOR_PROOF, UNCOUNTED, Lane, Report, State, Summaries
 
+_log = structlog.get_logger(__name__)
 VISIBLE_AFTER_S = 3600
 """An accepted report that does not show is looked for by its minute only after this time."""
 BLOCK_S = 100 * HOUR_S
@@ -40,6 +42,7 @@ class Line:
 class Finding:
     """A difference in one hour, in whole units: Stripe's sum less what it must be."""
 
+    tenant: str
     customer: str
     event_name: str
     window_start: int
@@ -198,26 +201,28 @@ class Reconciler:
                 else "someone else reports to this customer's meter, or this store was restored from an "
                 "older copy: see `millrace stripe reconcile --restored`"
             )
-            self._find(lane, window, total, certain + perhaps, excess, named, way_out)
+            self._find(lane, window, lines, total, certain + perhaps, excess, named, way_out)
         elif total < certain:
             way_out = (
                 "verified usage is gone at Stripe (an event was cancelled there): tell it anew, or credit it"
             )
             identifiers = tuple(line.identifier for line in lines if line.standing.state is State.VERIFIED)
-            self._find(lane, window, total, certain, total - certain, identifiers, way_out)
+            self._find(lane, window, lines, total, certain, total - certain, identifiers, way_out)
 
     def _find(  # noqa: PLR0913, PLR0917 - the columns of a finding
         self,
         lane: Lane,
         window: int,
+        lines: list[Line],
         total: int,
         told: int,
         difference: int,
         named: tuple[str, ...],
         way: str,
     ) -> None:
+        tenant = lines[0].report.tenant if lines else ""
         self._findings.append(
-            Finding(lane.customer, lane.event_name, window, total, told, difference, named, way)
+            Finding(tenant, lane.customer, lane.event_name, window, total, told, difference, named, way)
         )
 
     def _lines(self, lane: Lane, window: int) -> list[Line]:
@@ -230,6 +235,7 @@ class Reconciler:
         if not changed:
             return list(after)
         refused: dict[int, Standing] = {}
+        moved: list[tuple[Line, Line]] = []
         with self._store.write() as connection:
             for old, new in changed:
                 row = connection.execute(select(*STANDING_COLUMNS).where(intents.c.id == old.intent_id)).one()
@@ -240,7 +246,10 @@ class Reconciler:
                 write_standing(connection, old.intent_id, new.standing)
                 if new.standing.state is not old.standing.state:
                     self._moved[new.standing.state.value] += 1
+                    moved.append((old, new))
             refresh_lane(connection, before[0].report.lane)
+        for old, new in moved:
+            _log_move(old, new)
         return [replace(line, standing=refused.get(line.intent_id, line.standing)) for line in after]
 
     def _keep(self, result: Reconciliation) -> None:
@@ -277,6 +286,20 @@ def refresh_lane(connection: Connection, lane: Lane) -> None:
     held = connection.execute(holding).first() is not None
     where = and_(lanes.c.customer == lane.customer, lanes.c.event_name == lane.event_name)
     connection.execute(update(lanes).where(where).values(held=held, due_at=0))
+
+
+def _log_move(old: Line, new: Line) -> None:
+    bad = new.standing.state in HOLDING
+    log = _log.warning if bad else _log.info
+    log(
+        "report_moved",
+        identifier=new.identifier,
+        tenant=new.report.tenant,
+        event_id="",
+        before=old.standing.state.value,
+        after=new.standing.state.value,
+        detail=new.standing.detail,
+    )
 
 
 def replace_verified(line: Line, now: int) -> Line:

@@ -22,9 +22,10 @@ from billing.cap_tables import alerts, spend_windows, tenants, usage_events
 from billing.figures import DAY, MONTH, PICO_OF_MICRO, window_end, window_states
 from billing.moves import note_level
 from billing.store import Store
-from billing.windows import Reading, Span, SpendReader
+from billing.windows import SpendReader
 from pipeline.accounts import Account
 from pipeline.ports import Clock
+from pipeline.spans import Reading, Span
 
 TOGETHER = 100
 """So many tenants are read and written at once."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, true, union, update
 
 from billing.periods import hour_start
-from billing.tables import customers, intents, stops
+from billing.tables import customers, intents, meters, stops
 from pipeline.outbox import HOUR_S, State
 
 LIVE = frozenset({"active", "trialing", "past_due", "unpaid", "paused", "incomplete"})
@@ -51,18 +51,22 @@ class Seen:
 
 
 def stops_of(connection: Connection) -> tuple[Stop, ...]:
-    """List what has stopped and not begun again."""
+    """List what has stopped and not begun again, of what was ever told or adopted here."""
+    ours = union(select(intents.c.customer), select(customers.c.customer), select(meters.c.event_name))
+    return _stops(connection, stops.c.name.in_(ours))
+
+
+def _stops(connection: Connection, where: ColumnElement[bool]) -> tuple[Stop, ...]:
     columns = (stops.c.kind, stops.c.name, stops.c.stopped_at, stops.c.detail)
-    query = select(*columns).where(stops.c.stopped_at.is_not(None)).order_by(stops.c.kind, stops.c.name)
-    return tuple(
-        Stop(Kind(kind), name, since, detail) for kind, name, since, detail in connection.execute(query)
-    )
+    query = select(*columns).where(stops.c.stopped_at.is_not(None), where)
+    rows = connection.execute(query.order_by(stops.c.kind, stops.c.name))
+    return tuple(Stop(Kind(kind), name, since, detail) for kind, name, since, detail in rows)
 
 
 def planned_until(connection: Connection) -> dict[str, tuple[int, str]]:
     """Give for each customer that has stopped the hour from which nothing is planned, and why."""
     found: dict[str, tuple[int, str]] = {}
-    for stop in stops_of(connection):
+    for stop in _stops(connection, true()):
         if stop.kind is Kind.CUSTOMER:
             found[stop.name] = (0, stop.detail)
         elif stop.kind is Kind.SUBSCRIPTION and stop.name not in found:
@@ -80,7 +84,7 @@ def resumed_at(connection: Connection) -> dict[str, int]:
 
 def stopped_meters(connection: Connection) -> list[str]:
     """Give the event names of meters that take nothing."""
-    return [stop.name for stop in stops_of(connection) if stop.kind is Kind.METER]
+    return [stop.name for stop in _stops(connection, stops.c.kind == Kind.METER)]
 
 
 def note_customer(connection: Connection, customer: Mapping[str, Any], seen: Seen, now: int) -> None:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from billing.asks import Context, Method
-from billing.windows import SOURCE
+from pipeline.spans import SETTLEMENT_OPERATIONS, SETTLEMENT_SOURCE
 
-OPERATIONS = {Method.METERED: "settlement", Method.CREDIT: "settlement_credit"}
+OPERATIONS = dict(zip((Method.METERED, Method.CREDIT), SETTLEMENT_OPERATIONS, strict=True))
 OVERRUN = "overrun"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ def event_line(  # noqa: PLR0913, PLR0917 - what the event says
     event = {
         "specversion": "1.0",
         "id": part.key,
-        "source": SOURCE,
+        "source": SETTLEMENT_SOURCE,
         "type": "compute",
         "tenant": tenant,
         "subject": context.principal or None,

@@ -64,7 +64,10 @@ def moment_of(created: object) -> int:
 
 def customer_of(event: Event) -> str:
     """Name the customer that a snapshot event is about; empty: none."""
-    thing = (event.get("data") or {}).get("object") or {}
+    data = event.get("data")
+    thing = data.get("object") if isinstance(data, dict) else None
+    if not isinstance(thing, dict):
+        return ""
     named = thing.get("id") if thing.get("object") == "customer" else thing.get("customer")
     return named if isinstance(named, str) else ""
 

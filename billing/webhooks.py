@@ -35,6 +35,8 @@ class Receipt:
     status: int
     detail: str
     event_id: str = ""
+    tenant: str = ""
+    """Whose customer it is about, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def take(store: Store, body: bytes, signature: str, secrets: Sequence[str], now:
         if _known(connection, row["event_id"]):
             return Receipt(200, "known already", row["event_id"])
         connection.execute(insert(provider_events).values(row))
-    return Receipt(200, "stored", row["event_id"])
+        tenant = tenant_of(connection, customer_of(event))
+    return Receipt(200, "stored", row["event_id"], tenant)
 
 
 def handle_stored(

@@ -1,30 +1,9 @@
-"""What the pipeline has counted, as the caps see it: the port to the ledger, and the refresh of the store's copy."""
+"""The port to the ledger: what the pipeline has counted, as the caps need to know it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol
 
-SOURCE = "urn:millrace:settlements"
-"""The source of the usage events that settlements emit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A window of some tenants: seconds, from `start_s` up to before `end_s`."""
-
-    start_s: int
-    end_s: int
-    tenants: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The sums of spans, and the settlements among them, of one moment of the ledger."""
-
-    pico: Mapping[tuple[str, int, int], int]
-    """By (tenant, start_s, end_s): what counts against caps, in pico-USD; absent: nothing."""
-    settled: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """(tenant, idempotency key) -> pico-USD of the settlements since `settled_since_ms` that are in the sums."""
+from pipeline.spans import Reading, Span
 
 
 class SpendReader(Protocol):
@@ -36,3 +15,4 @@ class SpendReader(Protocol):
         Guaranteed: a settlement row that occurred at or after `settled_since_ms` is either in `settled` and in the
         sums of all spans that hold it, or in none. Raises `LedgerError`.
         """
+        ...

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipeline.catalog import SINCE_EVER_MS, Catalog, Pricing, Version, load_catalog
 from pipeline.event import EventType
+from pipeline.spans import SETTLEMENT_OPERATIONS
 from queries.named import find_query, run
 from sinks.clickhouse import connect, migrate
 
@@ -82,8 +83,8 @@ def compare(catalog: Catalog, seen: Iterable[Seen]) -> dict[str, Any]:
     that prices it all the same at the time it was last seen, or is None; `priced_now` says whether its next
     event would have a price.
     """
-    seen = list(seen)
     names = {name for version in catalog.versions for name in version.operations}
+    seen = [one for one in seen if one.operation in names or one.operation not in SETTLEMENT_OPERATIONS]
     return {
         "undeclared": [_undeclared(catalog, one) for one in seen if one.operation not in names],
         "never_seen": sorted(names - {one.operation for one in seen}),

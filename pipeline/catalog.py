@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.event import EventType
 from pipeline.key_template import Template, parse_template
+from pipeline.spans import SETTLEMENT_OPERATIONS
 from pipeline.toml_file import Table, fixed_point, parse_toml, read_toml, shown, suggestion
 
 WEIGHT_MAX = 1_000_000
@@ -143,11 +144,14 @@ class Version:
     kinds: Mapping[EventType, Entry]
 
     def entry(self, event_type: EventType, operation: str) -> Entry:
-        """Look an operation up: its own entry, else its kind's, else `UNPRICED`."""
+        """Look an operation up: its own entry, else the shipped one of settlements, else its kind's.
+
+        What none of them has is `UNPRICED`.
+        """
         own = self.operations.get(operation)
         if own is not None:
             return own.get(event_type, UNPRICED)
-        return self.kinds.get(event_type, UNPRICED)
+        return _shipped(event_type, operation) or self.kinds.get(event_type, UNPRICED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,9 @@ class Catalog:
 
     def entry(self, version_index: int, event_type: EventType, operation: str) -> Entry:
         """Look an operation up in a version; never fails: what is not declared is `UNPRICED`."""
-        return self.versions[version_index].entry(event_type, operation) if version_index >= 0 else UNPRICED
+        if version_index >= 0:
+            return self.versions[version_index].entry(event_type, operation)
+        return _shipped(event_type, operation) or UNPRICED
 
 
 def load_catalog(path: Path) -> Catalog:
@@ -187,6 +193,13 @@ def default_catalog() -> Catalog:
     """Load the catalog that is shipped: it prices nothing but settlements."""
     file = resources.files("pipeline") / "defaults" / "catalog.toml"
     return _catalog([parse_toml(file.read_text(encoding="utf-8"), "defaults/catalog.toml", _WHAT)])
+
+
+def _shipped(event_type: EventType, operation: str) -> Entry | None:
+    """The shipped entry of a settlement: what the caps have settled is never free because a catalog omits it."""
+    if operation not in SETTLEMENT_OPERATIONS:
+        return None
+    return default_catalog().versions[0].operations[operation].get(event_type)
 
 
 def _files(path: Path) -> list[Path]:
