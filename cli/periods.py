@@ -1,15 +1,13 @@
 """`millrace periods`: which billing periods are locked."""
 
-import getpass
 import json
-import os
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from cli.clock import SystemClock
-from cli.reading import opened
+from cli.reading import opened, who
 from cli.running import named_ledger
 from pipeline.errors import UsageError
 from pipeline.locks import month_of, read_period
@@ -103,15 +101,8 @@ def _change(period: str, tenant: str, why: str) -> Change:
     if len(tenant) > TENANT_MAX or len(why) > WHY_MAX:
         msg = f"--tenant takes at most {TENANT_MAX} characters and --why {WHY_MAX}: shorten it"
         raise UsageError(msg)
-    return Change(tenant, read_period(period), _who(), why, SystemClock().now_ms())
+    return Change(tenant, read_period(period), who(), why, SystemClock().now_ms())
 
 
 def _whom(tenant: str) -> str:
     return f"tenant {tenant!r}" if tenant else "all tenants"
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

@@ -1,5 +1,6 @@
 """What the commands that only look have in common: an open ledger, and where the output goes."""
 
+import getpass
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -43,6 +44,14 @@ def _existing(url: str | None) -> str:
         msg = f"there is no ledger in {folder}: name the folder that millrace run was given"
         raise UsageError(msg)
     return url
+
+
+def who() -> str:
+    """Name the user, for whatever is kept of a decision."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def emit(pieces: Iterable[bytes], out: Path | None) -> None:

@@ -1,7 +1,5 @@
 """`millrace stripe`: metered usage to Stripe, planned from the ledger, sent once, proven equal."""
 
-import getpass
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +16,7 @@ from billing.restore import notice_restore
 from billing.status import status as status_of
 from billing.webhooks import handle_stored, purge
 from cli import stripe_show
+from cli.reading import who
 from cli.stripe_bench import bench
 from cli.stripe_close import close
 from cli.stripe_desk import (
@@ -40,7 +39,7 @@ from cli.stripe_desk import (
     read_key_of_environment,
 )
 from cli.stripe_loops import loop
-from cli.stripe_webhooks import webhooks
+from cli.stripe_webhooks import app as webhooks
 from cli.stripe_work import compare, plan, push_due, sender_of
 from pipeline.errors import MillraceError, UsageError
 from sinks.stripe_events import StripeEvents
@@ -58,7 +57,7 @@ app.add_typer(quarantine)
 app.command()(loop)
 app.command()(bench)
 app.command()(close)
-app.command()(webhooks)
+app.add_typer(webhooks)
 FAKE_PORT = 12111
 HERE = Path(".millrace")
 
@@ -215,7 +214,7 @@ def resolve(
 ) -> None:
     """Decide about one report that waits; the decision is kept with your name."""
     with open_desk(state, control) as desk:
-        made = resolve_report(desk.store, identifier, decision, who=_who(), why=why, now=desk.now)
+        made = resolve_report(desk.store, identifier, decision, who=who(), why=why, now=desk.now)
     typer.echo(f"{identifier} is {made.value} now")
 
 
@@ -253,10 +252,3 @@ def _remember(desk: Desk, steps: list[Step]) -> None:
     made = {step.name: step.found_id for step in steps if step.kind == "customer"}
     adopted = {tenant: customer for tenant, customer in made.items() if not desk.customer_of(tenant)}
     remember_customers(desk.store, adopted, desk.now)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

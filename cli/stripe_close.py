@@ -1,7 +1,5 @@
 """`millrace stripe close`: a period's invoices become final when the ledger, Stripe's sums and the reports agree."""
 
-import getpass
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +8,9 @@ from typing import Annotated
 import typer
 
 from billing.close import Period, Position, check_ended, note_step, period_of, positions
-from billing.webhooks import note_invoice
+from billing.webhook_types import note_invoice
 from cli import stripe_show
-from cli.reading import opened
+from cli.reading import opened, who
 from cli.stripe_desk import (
     KEY_VARIABLE,
     AccountsOption,
@@ -121,17 +119,10 @@ def _advance(desk: Desk, invoices: StripeInvoices, one: Closing, *, hold: bool, 
     if hold and one.invoice.status == DRAFT and one.invoice.auto_advance:
         one.invoice = invoices.hold(one.invoice)
         one.done = "held"
-        note_step(desk.store, _who(), "hold_invoice", one.invoice.invoice_id, desk.now)
+        note_step(desk.store, who(), "hold_invoice", one.invoice.invoice_id, desk.now)
     if finalize and one.invoice.status == DRAFT and not one.obstacles:
         one.invoice = invoices.finalize(one.invoice)
         one.done = "finalised"
-        note_step(desk.store, _who(), "finalize_invoice", one.invoice.invoice_id, desk.now)
+        note_step(desk.store, who(), "finalize_invoice", one.invoice.invoice_id, desk.now)
     note_invoice(desk.store, one.invoice.raw, desk.now)
     one.quantities = invoices.quantities(one.invoice)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

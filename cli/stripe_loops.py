@@ -152,6 +152,8 @@ def _said(result: Reconciliation) -> str:
     for finding in result.findings:
         _log.warning(
             "difference",
+            tenant=finding.tenant,
+            event_id="",
             customer=finding.customer,
             event_name=finding.event_name,
             window_start=finding.window_start,

@@ -46,6 +46,12 @@ class StripeMetrics(Collector):
 def _reports(seen: Gauges) -> Iterator[GaugeMetricFamily]:
     yield _family("reports", "Reports (intents) in the outbox, by state.", "state", seen.reports)
     yield _family("units", "Whole units of these reports, by state.", "state", seen.units)
+    yield _family(
+        "stopped",
+        "What has stopped at Stripe: deleted customers, customers without a subscription, deactivated meters.",
+        "kind",
+        seen.stops,
+    )
     yield _single(
         "read_only", "1 while the store was restored and nothing is planned or sent.", seen.is_read_only
     )

@@ -16,6 +16,7 @@ from billing.planner import Balance, Plan, told
 from billing.reconcile import Reconciliation
 from billing.resolve import Held
 from billing.status import Status
+from billing.webhooks import Stored
 from pipeline.outbox import Report
 from sinks.stripe_push import Tally
 from sinks.stripe_setup import Step
@@ -100,6 +101,7 @@ def status(found: Status, *, as_json: bool) -> None:
     groups = ["owed", "reported", "verified", "unknown", "rejected", "quarantined"]
     used = [name for name in groups if any(one.units.get(name) for one in found.periods)]
     late = any(one.late for one in found.periods)
+    carried = any(one.carried for one in found.periods)
     rows = [
         {
             "tenant": one.tenant,
@@ -107,6 +109,7 @@ def status(found: Status, *, as_json: bool) -> None:
             "period": moment(one.period_start)[:7],
             **{name: str(one.units.get(name, 0)) for name in used},
             **({"late": str(one.late)} if late else {}),
+            **({"carried": str(one.carried)} if carried else {}),
             "told until": moment(one.told_until)[:16],
         }
         for one in found.periods
@@ -153,6 +156,31 @@ def held(reports: Sequence[Held], *, as_json: bool) -> None:
         _json({"held": rows})
         return
     _rows("Reports that wait for a decision", rows)
+
+
+def webhooks(events: Sequence[Stored], *, as_json: bool) -> None:
+    """Show stored webhooks."""
+    rows = [
+        {
+            "event": one.event_id,
+            "type": one.type,
+            "received": moment(one.received_at),
+            "handled": _handled(one),
+            "failed": str(one.attempts),
+            "error": one.error,
+        }
+        for one in events
+    ]
+    if as_json:
+        _json({"webhooks": [asdict(one) for one in events]})
+        return
+    _rows("Stored webhooks", rows)
+
+
+def _handled(one: Stored) -> str:
+    if one.handled_at is None:
+        return "waits"
+    return f"{moment(one.handled_at)}{'' if one.is_owned else ' (nothing to do)'}"
 
 
 def closing(period: Period, closings: Sequence["Closing"], *, as_json: bool) -> None:
@@ -241,6 +269,8 @@ def _show_states(found: Status) -> None:
         typer.echo(f"Oldest of unknown outcome: since {moment(found.oldest_unresolved_at)}.")
     if found.next_deadline_at is not None:
         typer.echo(f"Next deadline for sending again: {moment(found.next_deadline_at)}.")
+    for stop in found.stops:
+        typer.echo(f"Stopped: {stop.kind.value} {stop.name}, since {moment(stop.since)}: {stop.detail}.")
     if found.read_only:
         typer.echo("READ ONLY: the store was restored; run `millrace stripe reconcile --restored`.")
 
@@ -249,6 +279,8 @@ def _status(found: Status) -> dict[str, Any]:
     values = asdict(found)
     for name in ("oldest_unresolved_at", "next_deadline_at", "last_reconciled_at"):
         values[name] = None if values[name] is None else moment(values[name])
+    for stop in values["stops"]:
+        stop["since"] = moment(stop["since"])
     for period in values["periods"]:
         period["period_start"] = moment(period["period_start"])
         period["told_until"] = moment(period["told_until"])

@@ -138,8 +138,8 @@ class Account:
         self._check_time(timestamp, now)
         value = _value(payload.get("value"))
         customer = str(payload.get("stripe_customer_id", ""))
-        if self.rules.unknown_customer_is_sync:
-            self.get("customer", customer)
+        if self.rules.unknown_customer_is_sync and self.get("customer", customer).get("deleted"):
+            raise Refusal(404, f"No such customer: '{customer}'", code="resource_missing")
         self._claim(identifier, now)
         event = Event(identifier, str(params["event_name"]), customer, value, timestamp, now)
         self._count(event)
@@ -258,7 +258,7 @@ class Account:
         """Close what time has closed: draft invoices at a month's end, final ones after the grace."""
         now = self.clock()
         for subscription in self.of_kind("subscription"):
-            while subscription["current_period_end"] <= now:
+            while subscription.get("status") != "canceled" and subscription["current_period_end"] <= now:
                 self._draft(subscription)
         for invoice in self.of_kind("invoice"):
             due = invoice["period_end"] + self.rules.finalizes_after_s
@@ -275,6 +275,40 @@ class Account:
         invoice["status_transitions"] = {"finalized_at": self.clock()}
         self.emit("invoice.finalized", invoice)
         return invoice
+
+    def subscribe(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Begin a subscription."""
+        now = self.clock()
+        plain = {"status": "active", "start_date": now, "current_period_start": now, "metadata": {}}
+        made = self.create(
+            "subscription", "sub", {**plain, "current_period_end": following_month(now), **values}
+        )
+        self.emit("customer.subscription.created", made)
+        return made
+
+    def cancel_subscription(self, name: str) -> dict[str, Any]:
+        """End a subscription at once: no invoice of it is made from now on."""
+        ended = self.get("subscription", name)
+        ended |= {"status": "canceled", "ended_at": self.clock()}
+        self.emit("customer.subscription.deleted", ended)
+        return ended
+
+    def delete_customer(self, name: str) -> dict[str, Any]:
+        """Delete a customer for good, and end what it has."""
+        gone = self.get("customer", name)
+        for one in self.of_kind("subscription"):
+            if one["customer"] == name and one.get("status") != "canceled":
+                self.cancel_subscription(one["id"])
+        self.emit("customer.deleted", gone)
+        self.objects[name] = {"id": name, "object": "customer", "deleted": True, "created": gone["created"]}
+        return self.objects[name]
+
+    def set_meter_status(self, name: str, status: str) -> dict[str, Any]:
+        """Deactivate a meter, or let it take events again."""
+        meter = self.get("billing.meter", name)
+        meter["status"] = status
+        self.emit(f"billing.meter.{'reactivated' if status == 'active' else 'deactivated'}", meter)
+        return meter
 
     def emit(self, kind: str, thing: Mapping[str, Any]) -> None:
         """Queue a snapshot event for webhooks."""
@@ -315,7 +349,7 @@ class Account:
         code = self.reject_async.get(event.customer, "")
         if self.meter_named(event.event_name) is None:
             code = "no_meter"
-        elif event.customer not in self.objects:
+        elif self.objects.get(event.customer, {"deleted": True}).get("deleted"):
             code = "meter_event_customer_not_found"
         if code:
             event.counted = False

@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Any
 from urllib.parse import parse_qsl
 
-from sinks.stripe_fake import DAY_S, Account, Refusal, following_month
+from sinks.stripe_fake import DAY_S, Account, Refusal
 
 KEYS_KEPT_S = DAY_S
 STREAM = "/v2/billing/meter_event_stream"
@@ -274,16 +274,8 @@ def _creator(kind: str, prefix: str) -> Callable[..., dict[str, Any]]:
 def _create_subscription(account: Account, params: Mapping[str, Any]) -> dict[str, Any]:
     account.get("customer", str(params["customer"]))
     items = list((params.get("items") or {}).values())
-    now = account.clock()
-    values = {
-        "customer": params["customer"],
-        "prices": [item["price"] for item in items],
-        "status": "active",
-        "current_period_start": now,
-        "current_period_end": following_month(now),
-        "metadata": params.get("metadata") or {},
-    }
-    return account.create("subscription", "sub", values)
+    values = {"customer": params["customer"], "prices": [item["price"] for item in items]}
+    return account.subscribe({**values, "metadata": params.get("metadata") or {}})
 
 
 def _getter(kind: str) -> Callable[..., dict[str, Any]]:
@@ -296,6 +288,7 @@ def _getter(kind: str) -> Callable[..., dict[str, Any]]:
 def _lister(kind: str) -> Callable[..., dict[str, Any]]:
     def listed(account: Account, params: Mapping[str, Any]) -> dict[str, Any]:
         wanted = {"customer", "status", "product", "active"} & params.keys()
+        wanted -= {"status"} if params.get("status") == "all" else set()
         since = int((params.get("created") or {}).get("gte", 0))
         rows = [
             one
@@ -314,11 +307,17 @@ def _summaries(account: Account, params: Mapping[str, Any], meter: str) -> dict[
 
 def _meter_status(status: str) -> Callable[..., dict[str, Any]]:
     def change(account: Account, _params: Mapping[str, Any], name: str) -> dict[str, Any]:
-        meter = account.get("billing.meter", name)
-        meter["status"] = status
-        return meter
+        return account.set_meter_status(name, status)
 
     return change
+
+
+def _delete_customer(account: Account, _params: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return account.delete_customer(name)
+
+
+def _end_subscription(account: Account, _params: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return account.cancel_subscription(name)
 
 
 def _update_invoice(account: Account, params: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -371,12 +370,14 @@ _ROUTES: tuple[tuple[str, str, Callable[..., dict[str, Any]]], ...] = (
     ("POST", "/v1/customers", _creator("customer", "cus")),
     ("GET", "/v1/customers", _lister("customer")),
     ("GET", f"/v1/customers/{_NAME}", _getter("customer")),
+    ("DELETE", f"/v1/customers/{_NAME}", _delete_customer),
     ("POST", "/v1/products", _creator("product", "prod")),
     ("GET", "/v1/products", _lister("product")),
     ("POST", "/v1/prices", _creator("price", "price")),
     ("GET", "/v1/prices", _lister("price")),
     ("POST", "/v1/subscriptions", _create_subscription),
     ("GET", "/v1/subscriptions", _lister("subscription")),
+    ("DELETE", f"/v1/subscriptions/{_NAME}", _end_subscription),
     ("GET", "/v1/invoices", _lister("invoice")),
     ("GET", f"/v1/invoices/{_NAME}", _getter("invoice")),
     ("POST", f"/v1/invoices/{_NAME}", _update_invoice),

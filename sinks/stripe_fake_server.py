@@ -47,6 +47,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve(urlsplit(self.path).query)
 
+    def do_DELETE(self) -> None:
+        self._serve("")
+
     def do_POST(self) -> None:
         self._serve(self.rfile.read(int(self.headers.get("content-length") or 0)).decode())
 

@@ -145,6 +145,7 @@ class Pusher:
             "report_attempted",
             identifier=one.attempt.identifier,
             tenant=report.tenant,
+            event_id="",  # a meter event has none; its answer has a request's
             customer=report.customer,
             attempt=one.attempt.number,
             result=outcome.result.value,

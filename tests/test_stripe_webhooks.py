@@ -11,7 +11,7 @@ from stripe_double.stage import HOUR, NOON, at
 from billing.outbox import closed_until
 from billing.signatures import Verdict, judge, sign
 from billing.tables import invoices, provider_events
-from billing.webhooks import BODY_MAX, RETRY_S, handle_stored, purge, replay, take
+from billing.webhooks import BODY_MAX, RETRY_S, Selection, handle_stored, list_stored, purge, replay, take
 from pipeline.outbox import State
 from sinks.stripe_events import StripeEvents
 from sinks.stripe_fake_http import Fault
@@ -159,8 +159,8 @@ def test_an_event_that_cannot_be_handled_stays_and_is_tried_again(subscribed):
 def test_stored_events_can_be_handled_again_and_are_forgotten_in_the_end(stage):
     deliver(stage, {"id": "evt_1", "type": "something.new", "created": NOON})
     handle(stage)
-    assert replay(stage.store, "evt_1")
-    assert not replay(stage.store, "evt_2")
+    assert replay(stage.store, Selection(["evt_1"]), "me", NOON) == 1
+    assert replay(stage.store, Selection(["evt_2"]), "me", NOON) == 0
     assert handle(stage) == {"handled": 1, "failed": 0}
     assert purge(stage.store, NOON + 89 * 86400) == 0
     assert purge(stage.store, NOON + 91 * 86400) == 1
