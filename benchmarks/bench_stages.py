@@ -41,7 +41,7 @@ STAGES = (
     ("seal", "pipeline.batch", "seal"),
     ("prepare: the rest", "pipeline.batch", "Preparer.prepare"),
     ("count once", "pipeline.keys", "count_once"),
-    ("count once: growth", "pipeline.keys", "rehash"),
+    ("count once: growth", "pipeline.keys", "spread"),
     ("lane: rejects", "pipeline.lane", "Lane._refuse"),
     ("lane: the rest", "pipeline.lane", "Lane._judge"),
     ("windows: deltas", "pipeline.spend", "SpendFilter.of_rows"),

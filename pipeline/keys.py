@@ -1,28 +1,40 @@
-"""The keys of one lane that were counted: a hash table of 128-bit keys and 64-bit fingerprints, 24 bytes a cell."""
+"""The keys of one lane that were counted: a hash table of 128-bit keys and 64-bit fingerprints, 24 bytes a cell.
+
+A large table grows by a quarter, in place: 32 to 40 bytes for a key, also while it grows.
+"""
+
+import mmap
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.batch import Batch
 from pipeline.columns import Int8s, Int32s, UInt64s
-from pipeline.kernels.tables import count_once, print_of, put_keys, rehash
+from pipeline.kernels.tables import count_once, print_of, put_keys, spread
 from pipeline.locks import Bools
 from pipeline.ports import Replay
 
-_FIRST_CELLS = 1 << 16
-_FULL = 0.7
+_FIRST_CELLS = 1 << 20
+_CELL_BYTES = 24
+_FULL_PERCENT, _GROWN_PERCENT = 75, 125
+_ASIDE = 1 << 16
 NONE_LATE: Bools = np.empty(0, np.bool_)
 
 
 class KeyTable:
     """A set of keys that only grows. Not shared between threads."""
 
-    def __init__(self) -> None:
-        self._cells = np.zeros((_FIRST_CELLS, 3), np.uint64)
+    def __init__(self, cells: int = _FIRST_CELLS) -> None:
+        self._memory = _zeros(cells)
+        self._cells = _view(self._memory)
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
+
+    def bytes_held(self) -> int:
+        """The size of the table."""
+        return len(self._memory)
 
     def put(self, hashes: UInt64s, prints: UInt64s) -> None:
         """Enter keys known from the ledger; one that is there stays one."""
@@ -47,9 +59,36 @@ class KeyTable:
         return int(print_of(self._cells, key))
 
     def _reserve(self, more: int) -> None:
-        needed = int((self._count + more) / _FULL) + 1
-        if needed <= len(self._cells):
-            return
-        bigger = np.zeros((1 << (needed - 1).bit_length(), 3), np.uint64)
-        rehash(self._cells, bigger)
-        self._cells = bigger
+        needed, cells = (self._count + more) * 100 // _FULL_PERCENT + 1, len(self._cells)
+        while cells < needed:
+            cells = max(needed, cells * _GROWN_PERCENT // 100 + 1)
+        if cells > len(self._cells):
+            self._grow(cells)
+
+    def _grow(self, cells: int) -> None:
+        before = len(self._cells)
+        del self._cells  # memory that is looked at cannot be given more
+        self._memory = _more(self._memory, cells)
+        self._cells = _view(self._memory)
+        aside: UInt64s = np.empty((min(_ASIDE, before), 3), np.uint64)
+        spread(self._cells, before, aside)
+
+
+def _zeros(cells: int) -> mmap.mmap:
+    """Memory that costs nothing before it is written to."""
+    return mmap.mmap(-1, cells * _CELL_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _more(memory: mmap.mmap, cells: int) -> mmap.mmap:
+    """The same memory with zeros behind it; where the system cannot add to it, a copy."""
+    try:
+        memory.resize(cells * _CELL_BYTES)
+    except SystemError:
+        copy = _zeros(cells)
+        copy.write(memory)
+        return copy
+    return memory
+
+
+def _view(memory: mmap.mmap) -> UInt64s:
+    return np.frombuffer(memory, np.uint64).reshape(-1, 3)

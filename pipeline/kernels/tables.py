@@ -121,16 +121,24 @@ def intern_usage(buffer, usage_at, usage_length, used, table, starts, sizes, cou
 
 
 @compiled
+def _home(cells, low):
+    """Where the search for a key begins: cells in the order of the hash, so that a larger table keeps the order."""
+    return int64(((low >> U(32)) * U(cells)) >> U(32))
+
+
+@compiled
 def _find(table, high, low):
     """The cell of a key: where it is, or the free one where it belongs."""
-    mask = len(table) - 1
-    cell = int64(low) & mask
+    cells = len(table)
+    cell = _home(cells, low)
     while True:
         if table[cell, 0] == high and table[cell, 1] == low:
             return cell
         if table[cell, 0] == U(0) and table[cell, 1] == U(0):
             return cell
-        cell = (cell + 1) & mask
+        cell += 1
+        if cell == cells:
+            cell = 0
 
 
 @compiled
@@ -159,21 +167,38 @@ def print_of(table, key):
 
 
 @compiled
-def rehash(old, new):
-    """Move all keys of one table to another, empty one."""
-    for i in range(len(old)):
-        if _holds(old, i):
-            cell = _find(new, old[i, 0], old[i, 1])
-            new[cell, 0] = old[i, 0]
-            new[cell, 1] = old[i, 1]
-            new[cell, 2] = old[i, 2]
-
-
-@compiled
 def _enter(table, cell, high, low, fingerprint):
     table[cell, 0] = high
     table[cell, 1] = low
     table[cell, 2] = fingerprint
+
+
+@compiled
+def _move(table, cell):
+    """Take a key out of its cell and enter it anew."""
+    high, low, fingerprint = table[cell, 0], table[cell, 1], table[cell, 2]
+    _enter(table, cell, U(0), U(0), U(0))
+    _enter(table, _find(table, high, low), high, low, fingerprint)
+
+
+@compiled
+def spread(table, before, aside):
+    """Put the keys in the first `before` cells of a table where they belong now that it has more; in place.
+
+    aside uint64[m, 3] takes the first m cells while the others move, from the last one down: each has its new
+    place behind all that have not moved, as long as no key lies further than a quarter of m from where the
+    search for it begins, and the table has grown by a quarter or more. All in `aside` is used up.
+    """
+    for i in range(len(aside)):
+        _enter(aside, i, table[i, 0], table[i, 1], table[i, 2])
+        _enter(table, i, U(0), U(0), U(0))
+    for cell in range(before - 1, len(aside) - 1, -1):
+        if _holds(table, cell):
+            _move(table, cell)
+    for i in range(len(aside)):
+        if _holds(aside, i):
+            cell = _find(table, aside[i, 0], aside[i, 1])
+            _enter(table, cell, aside[i, 0], aside[i, 1], aside[i, 2])
 
 
 @compiled
