@@ -141,6 +141,18 @@ def owner_of(tenant: str, lanes: int) -> int:
     return zlib.crc32(tenant.encode()) % lanes
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Spend of one spend lane's tenants, an element for each event: tenants' numbers in `tenants`, and so on."""
+
+    tenants: list[str]
+    codes: Int64s
+    sequences: Int64s
+    offsets: Int64s
+    quarters: Int64s
+    pico: Int64s
+
+
 class SpendWindows:
     """The windows of one spend lane's tenants.
 
@@ -153,6 +165,7 @@ class SpendWindows:
         self._crossed = {k: set(v) for k, v in start.crossed.items() if owner_of(k.tenant, lanes) == lane}
         self._below: dict[str, dict[int, int]] = defaultdict(dict)
         self._waiting: dict[str, list[Deltas]] = defaultdict(list)
+        self._mine: dict[str, bool] = {}
 
     def state(self) -> WindowState:
         """The windows as they stand now."""
@@ -185,50 +198,67 @@ class SpendWindows:
         return self._apply(ready)
 
     def _apply(self, deltas: list[Deltas]) -> list[Decision]:
+        rows = self._own(sorted(deltas, key=lambda d: d.sequence))
+        origins = {d.sequence: d.origin for d in deltas}
+        if not len(rows.pico):
+            return []
+        zones = {name: self._accounts.get(name).zone for name in rows.tenants}
+        distinct = np.unique(rows.quarters)
+        starts = {
+            zone: np.array([window_starts(zone, int(q)) for q in distinct], np.int64)
+            for zone in set(zones.values())
+        }
+        quarter_of = np.searchsorted(distinct, rows.quarters)
+        decisions: list[Decision] = []
+        for column, window in enumerate((DAY, MONTH)):
+            of_tenant = np.array([starts[zones[name]][:, column] for name in rows.tenants])
+            decisions += self._add(window, rows, of_tenant[rows.codes, quarter_of], origins)
+        return decisions
+
+    def _own(self, deltas: list[Deltas]) -> "_Rows":
+        """What belongs to this spend lane's tenants, of deltas in the order of their sequences."""
         names: dict[str, int] = {}
         parts = []
         for d in deltas:
-            mine = np.array([owner_of(t, self._lanes) == self._lane for t in d.tenants])
-            number = np.array([names.setdefault(t, len(names)) for t in d.tenants], np.int64)
-            keep = mine[d.tenant_codes]
-            n = int(np.count_nonzero(keep))
-            sequence = np.full(n, d.sequence, np.int64)
-            parts.append(
-                np.column_stack(
-                    (number[d.tenant_codes[keep]], sequence, d.offsets[keep], d.quarters[keep], d.pico[keep])
-                )
+            number = np.array(
+                [names.setdefault(t, len(names)) if self._is_mine(t) else -1 for t in d.tenants], np.int64
             )
-        table = np.concatenate(parts)
-        table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
-        tenants = list(names)
-        origins = {d.sequence: d.origin for d in deltas}
-        edges = np.flatnonzero(np.diff(table[:, 0], prepend=-1, append=-1))
-        decisions: list[Decision] = []
-        for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            if end > start:
-                decisions += self._spend(tenants[int(table[start, 0])], table[start:end], origins)
-        return decisions
+            codes = number[d.tenant_codes]
+            keep = codes >= 0
+            parts.append(
+                (
+                    codes[keep], np.full(np.count_nonzero(keep), d.sequence), d.offsets[keep],
+                    d.quarters[keep], d.pico[keep],
+                )
+            )  # fmt: skip
+        return _Rows(list(names), *map(np.concatenate, zip(*parts, strict=True)))
 
-    def _spend(self, tenant: str, rows: npt.NDArray[np.int64], origins: dict[int, Origin]) -> list[Decision]:
-        account = self._accounts.get(tenant)
-        quarters, inverse = np.unique(rows[:, 3], return_inverse=True)
-        starts = [window_starts(account.zone, int(q)) for q in quarters]
+    def _is_mine(self, tenant: str) -> bool:
+        mine = self._mine.get(tenant)
+        if mine is None:
+            mine = self._mine[tenant] = owner_of(tenant, self._lanes) == self._lane
+        return mine
+
+    def _add(self, window: str, rows: "_Rows", starts: Int64s, origins: dict[int, Origin]) -> list[Decision]:
+        """Add all rows to their windows of one kind; `starts` is where the window of each row begins."""
+        distinct = np.unique(starts)
+        group = rows.codes * len(distinct) + np.searchsorted(distinct, starts)
+        order = _in_order(group, rows.sequences, rows.offsets)
+        group = group[order]
+        edges = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
         decisions: list[Decision] = []
-        for window, column in ((DAY, 0), (MONTH, 1)):
-            if limit_of(account, window) is None:
+        for begin, end in zip(edges, [*edges[1:], len(group)], strict=True):
+            tenant, start = divmod(int(group[begin]), len(distinct))
+            key = WindowKey(rows.tenants[tenant], window, int(distinct[start]))
+            if limit_of(self._accounts.get(key.tenant), window) is None:
                 continue
-            window_of = np.array([s[column] for s in starts], np.int64)[inverse]
-            for start_s in np.unique(window_of).tolist():
-                key = WindowKey(tenant, window, start_s)
-                decisions += self._add(key, rows[window_of == start_s], origins)
-        return decisions
-
-    def _add(self, key: WindowKey, rows: npt.NDArray[np.int64], origins: dict[int, Origin]) -> list[Decision]:
-        sums = _running_sums(self._pico.get(key, 0), rows[:, 4])
-        self._pico[key] = int(sums[-1])
-        decisions: list[Decision] = []
-        for row in self._turning_points(key, sums):
-            decisions += self._decide(key, int(sums[row]), origins[int(rows[row, 1])], int(rows[row, 2]))
+            part = order[begin:end]
+            sums = _running_sums(self._pico.get(key, 0), rows.pico[part])
+            self._pico[key] = int(sums[-1])
+            for turn in self._turning_points(key, sums):
+                row = part[turn]
+                origin, offset = origins[int(rows.sequences[row])], int(rows.offsets[row])
+                decisions += self._decide(key, int(sums[turn]), origin, offset)
         return decisions
 
     def _turning_points(self, key: WindowKey, sums: npt.NDArray[Any]) -> list[int]:
@@ -236,8 +266,12 @@ class SpendWindows:
         account = self._accounts.get(key.tenant)
         limit, crossed = limit_of(account, key.window), self._crossed.get(key, set())
         turns: set[int] = set()
+        lowest, highest = int(sums.min()), int(sums.max())
         for threshold in account.thresholds_percent if limit is not None else ():
-            reached = sums >= least_reaching(limit, threshold)  # type: ignore[arg-type]
+            least = least_reaching(limit, threshold)  # type: ignore[arg-type]
+            if (lowest >= least) == (highest >= least) == (threshold in crossed):
+                continue
+            reached = sums >= least
             turns.update(np.flatnonzero(np.diff(reached, prepend=threshold in crossed)).tolist())
         return sorted(turns)
 
@@ -258,6 +292,15 @@ class SpendWindows:
                 )
             )  # fmt: skip
         return decisions
+
+
+def _in_order(group: Int64s, sequences: Int64s, offsets: Int64s) -> Int64s:
+    """The rows by group, and in a group in the order of the stream; one number for all three sorts fastest."""
+    first_sequence, first_offset = int(sequences.min()), int(offsets.min())
+    runs, span = int(sequences.max()) - first_sequence + 1, int(offsets.max()) - first_offset + 1
+    if (int(group.max()) + 1) * runs * span >= _INT64_SPAN:
+        return np.lexsort((offsets, sequences, group))
+    return np.argsort((group * runs + (sequences - first_sequence)) * span + (offsets - first_offset))
 
 
 def _running_sums(before: int, pico: Int64s) -> npt.NDArray[Any]:
