@@ -50,8 +50,8 @@ STAGES = (
     ("encode: origin", "sinks.blocks", "_add_origin"),
     ("encode: quantities", "sinks.blocks", "_add_quantities"),
     ("encode: amounts", "sinks.blocks", "_add_amounts"),
-    ("encode: bytes", "sinks.native", "Block.bytes"),
-    ("insert", "sinks.ledger", "insert_block"),
+    ("encode: bytes", "sinks.pending", "Pending.add"),
+    ("insert", "sinks.ledger", "insert_pending"),
     ("commit: the rest", "sinks.ledger", "LedgerLane.commit"),
 )
 """The stages: name, module, and the function there under the name by which it is called."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from pipeline.event import MICRO
 from pipeline.kernels.layout import KIND_TENANT
 from pipeline.ports import Decision, Voided
 from pipeline.zones import window_starts
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 COUNTED_SETTLEMENTS = frozenset({"metered", "credit"})
 DAY, MONTH = "day", "month"
@@ -141,11 +144,34 @@ def owner_of(tenant: str, lanes: int) -> int:
     return zlib.crc32(tenant.encode()) % lanes
 
 
+class _Numbers(dict[str, int]):
+    """A number for each tenant of one spend lane, in the order they came; -1 for those of others."""
+
+    def __init__(self, lane: int, lanes: int, accounts: Accounts) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.zones: list[ZoneInfo] = []
+        self.zone_of: list[int] = []
+        """For each tenant the place of its zone in `zones`."""
+        self._lane, self._lanes, self._accounts = lane, lanes, accounts
+
+    def __missing__(self, tenant: str) -> int:
+        if owner_of(tenant, self._lanes) != self._lane:
+            self[tenant] = -1
+            return -1
+        zone = self._accounts.get(tenant).zone
+        if zone not in self.zones:
+            self.zones.append(zone)
+        self.zone_of.append(self.zones.index(zone))
+        self.names.append(tenant)
+        self[tenant] = len(self.names) - 1
+        return self[tenant]
+
+
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Spend of one spend lane's tenants, an element for each event: tenants' numbers in `tenants`, and so on."""
+    """Spend of one spend lane's tenants, an element for each event; `codes` are the tenants' numbers."""
 
-    tenants: list[str]
     codes: Int64s
     sequences: Int64s
     offsets: Int64s
@@ -165,7 +191,7 @@ class SpendWindows:
         self._crossed = {k: set(v) for k, v in start.crossed.items() if owner_of(k.tenant, lanes) == lane}
         self._below: dict[str, dict[int, int]] = defaultdict(dict)
         self._waiting: dict[str, list[Deltas]] = defaultdict(list)
-        self._mine: dict[str, bool] = {}
+        self._numbers = _Numbers(lane, lanes, accounts)
 
     def state(self) -> WindowState:
         """The windows as they stand now."""
@@ -202,42 +228,25 @@ class SpendWindows:
         origins = {d.sequence: d.origin for d in deltas}
         if not len(rows.pico):
             return []
-        zones = {name: self._accounts.get(name).zone for name in rows.tenants}
         distinct = np.unique(rows.quarters)
-        starts = {
-            zone: np.array([window_starts(zone, int(q)) for q in distinct], np.int64)
-            for zone in set(zones.values())
-        }
+        instants = distinct.tolist()
+        starts = np.array([[window_starts(z, q) for q in instants] for z in self._numbers.zones], np.int64)
+        zone_of = np.array(self._numbers.zone_of)[rows.codes]
         quarter_of = np.searchsorted(distinct, rows.quarters)
         decisions: list[Decision] = []
         for column, window in enumerate((DAY, MONTH)):
-            of_tenant = np.array([starts[zones[name]][:, column] for name in rows.tenants])
-            decisions += self._add(window, rows, of_tenant[rows.codes, quarter_of], origins)
+            decisions += self._add(window, rows, starts[zone_of, quarter_of, column], origins)
         return decisions
 
     def _own(self, deltas: list[Deltas]) -> "_Rows":
         """What belongs to this spend lane's tenants, of deltas in the order of their sequences."""
-        names: dict[str, int] = {}
         parts = []
         for d in deltas:
-            number = np.array(
-                [names.setdefault(t, len(names)) if self._is_mine(t) else -1 for t in d.tenants], np.int64
-            )
-            codes = number[d.tenant_codes]
+            codes = np.array([self._numbers[t] for t in d.tenants], np.int64)[d.tenant_codes]
             keep = codes >= 0
-            parts.append(
-                (
-                    codes[keep], np.full(np.count_nonzero(keep), d.sequence), d.offsets[keep],
-                    d.quarters[keep], d.pico[keep],
-                )
-            )  # fmt: skip
-        return _Rows(list(names), *map(np.concatenate, zip(*parts, strict=True)))
-
-    def _is_mine(self, tenant: str) -> bool:
-        mine = self._mine.get(tenant)
-        if mine is None:
-            mine = self._mine[tenant] = owner_of(tenant, self._lanes) == self._lane
-        return mine
+            sequence = np.full(np.count_nonzero(keep), d.sequence, np.int64)
+            parts.append((codes[keep], sequence, d.offsets[keep], d.quarters[keep], d.pico[keep]))
+        return _Rows(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _add(self, window: str, rows: "_Rows", starts: Int64s, origins: dict[int, Origin]) -> list[Decision]:
         """Add all rows to their windows of one kind; `starts` is where the window of each row begins."""
@@ -249,7 +258,7 @@ class SpendWindows:
         decisions: list[Decision] = []
         for begin, end in zip(edges, [*edges[1:], len(group)], strict=True):
             tenant, start = divmod(int(group[begin]), len(distinct))
-            key = WindowKey(rows.tenants[tenant], window, int(distinct[start]))
+            key = WindowKey(self._numbers.names[tenant], window, int(distinct[start]))
             if limit_of(self._accounts.get(key.tenant), window) is None:
                 continue
             part = order[begin:end]

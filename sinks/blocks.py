@@ -42,14 +42,14 @@ _USAGE = "Map(LowCardinality(String), Decimal(38, 6))"
 _MICRO = 1_000_000
 
 
-def accepted_rows(batch: Batch, rows: Int32s, run: int, locks: Locks) -> bytes:
+def accepted_rows(batch: Batch, rows: Int32s, run: int, locks: Locks) -> Block:
     """The ledger's columns of accepted rows (no corrections) of a batch."""
     block = Block(len(rows))
     _add_texts(block, batch, rows)
     _add_origin(block, batch, rows, run, locks)
     _add_quantities(block, batch, rows)
     _add_amounts(block, batch, rows)
-    return block.bytes()
+    return block
 
 
 def _values(batch: Batch, kind: int) -> tuple[bytes, int]:

@@ -1,9 +1,9 @@
 """Sending blocks to ClickHouse: durable, once, and again until it works or the run is told to stop."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TypeVar
@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from pipeline.errors import LedgerAwayError, LedgerError, LedgerFencedError
+from sinks.pending import Pending
 
 T = TypeVar("T")
 _FENCED = "fenced by a newer run"
@@ -90,6 +91,13 @@ def insert_rows(
 
 
 def insert_block(client: Client, table: str, blocks: Sequence[bytes], token: str, run: int) -> None:
+    """Insert a few Native blocks into a table in one go; see `insert_pending`."""
+    with closing(Pending()) as pending:
+        pending.add(blocks)
+        insert_pending(client, table, pending, token, run)
+
+
+def insert_pending(client: Client, table: str, pending: Pending, token: str, run: int) -> None:
     """Insert Native blocks into a table in one go; done twice with one token, the rows are stored once.
 
     Raises the `LedgerError` that fits.
@@ -106,21 +114,11 @@ def insert_block(client: Client, table: str, blocks: Sequence[bytes], token: str
         "log_comment": f"run-{run}",
     }
     try:
-        if client.uri.startswith("chdb:") and hasattr(os, "memfd_create"):
-            _insert_in_process(client, table, blocks, settings)
+        place = pending.path() if client.uri.startswith("chdb:") else None
+        if place:  # the driver would write the blocks to the disk once more
+            clause = ", ".join(f"{name} = '{value}'" for name, value in settings.items())  # our own names
+            client.command(f"INSERT INTO {table} FROM INFILE '{place}' SETTINGS {clause} FORMAT Native")
         else:
-            client.raw_insert(table, insert_block=b"".join(blocks), fmt="Native", settings=settings)
+            client.raw_insert(table, insert_block=pending.read(), fmt="Native", settings=settings)
     except (ClickHouseError, OSError) as error:
         raise translated(error, f"writing to {table.removesuffix('_in')}") from error
-
-
-def _insert_in_process(
-    client: Client, table: str, blocks: Sequence[bytes], settings: dict[str, int | str]
-) -> None:
-    """Let the engine read the blocks from a file in memory; the driver would write one on the disk for it."""
-    clause = ", ".join(f"{name} = '{value}'" for name, value in settings.items())  # our own names and values
-    with os.fdopen(os.memfd_create(table), "wb") as file:
-        file.writelines(blocks)
-        file.flush()
-        place = f"/proc/self/fd/{file.fileno()}"
-        client.command(f"INSERT INTO {table} FROM INFILE '{place}' SETTINGS {clause} FORMAT Native")

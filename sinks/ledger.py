@@ -21,10 +21,11 @@ from pipeline.sources.bounds import Bounds, check_start
 from pipeline.sources.files import InputFile, Reading, is_still, look_at
 from sinks.blocks import VoidedRow, accepted_rows, correction_rows, counted_at
 from sinks.clickhouse import connect, migrate
-from sinks.inserts import Retry, at, insert_block, insert_rows, sql, translated
+from sinks.inserts import Retry, at, insert_block, insert_pending, insert_rows, sql, translated
 from sinks.locks import locks_of_run
 from sinks.native import Block, strings
 from sinks.past import Begin, Past, text_of
+from sinks.pending import Pending
 
 _LOOKUP_SIZE = 2_000
 """Hashes in one question; a server takes 128 KiB in one parameter."""
@@ -217,8 +218,7 @@ class LedgerLane:
     dead_letters: Callable[[list[RejectRow]], None] | None = None
     """Makes rejects durable elsewhere, before they are in the ledger."""
     _client: Client | None = None
-    _blocks: list[bytes] = field(default_factory=list)
-    _bytes: int = 0
+    _rows: Pending = field(default_factory=Pending)
     _commits: int = 0
 
     @property
@@ -282,20 +282,22 @@ class LedgerLane:
 
     def append(self, batch: Batch, rows: Int32s) -> None:
         """See `LaneLedger`."""
-        block = accepted_rows(batch, rows, self.run.number, self.run.locks)
-        self._blocks.append(block)
-        self._bytes += len(block)
+        self._rows.add(accepted_rows(batch, rows, self.run.number, self.run.locks).parts())
 
     def pending_bytes(self) -> int:
         """See `LaneLedger`."""
-        return self._bytes
+        return len(self._rows)
 
     def commit(self, commit: Commit) -> list[Voided]:
         """See `LaneLedger`."""
         self._commits += 1
-        if self._blocks:
-            self._insert("ledger_in", self._blocks, "rows")
-            self._blocks, self._bytes = [], 0
+        if self._rows:
+            token = self._token("rows")
+            self.retry.until_done(
+                "ledger_in",
+                lambda: insert_pending(self.client, "ledger_in", self._rows, token, self.run.number),
+            )
+            self._rows.clear()
         voided = self._void(commit.corrections) if commit.corrections else []
         now = self.clock.now_ms()
         if commit.rejects:
@@ -308,8 +310,11 @@ class LedgerLane:
         return voided
 
     def _insert(self, table: str, blocks: list[bytes], kind: str) -> None:
-        token = f"{self.run.number}-{self.lane}-{self._commits}-{kind}"
+        token = self._token(kind)
         self.retry.until_done(table, lambda: insert_block(self.client, table, blocks, token, self.run.number))
+
+    def _token(self, kind: str) -> str:
+        return f"{self.run.number}-{self.lane}-{self._commits}-{kind}"
 
     def _ask(self, name: str, parameters: dict[str, object]) -> list[Any]:
         def attempt() -> list[Any]:

@@ -66,9 +66,13 @@ class Block:
         """A numeric column with the same value in each row."""
         self.data(name, type_name, np.full(self.rows, value, dtype))
 
+    def parts(self) -> list[bytes | memoryview]:
+        """The finished block, in pieces."""
+        return [varint(self._columns) + varint(self.rows), *self._parts]
+
     def bytes(self) -> bytes:
         """The finished block."""
-        return b"".join([varint(self._columns), varint(self.rows), *self._parts])
+        return b"".join(self.parts())
 
 
 def indexed(values: bytes, count: int, codes: np.ndarray) -> list[bytes | np.ndarray]:

@@ -104,7 +104,8 @@ def test_what_an_older_run_is_still_inserting_ends_before_the_newer_one_loads_an
 def test_the_position_moves_after_the_rows_and_the_rejects(faulty, ledger, door):
     lane, commit = lane_of(faulty.url, Ledger(faulty.url, SystemClock()).begin_run(1))
     lane.retry.stop.set()
-    lane._blocks = [b"rows, but the door is shut"] if door == "ledger_in" else []
+    if door == "ledger_in":
+        lane._rows.add([b"rows, but the door is shut"])
     faulty.faults.add(Fault("refuse", f"INSERT INTO {door}", times=9))
     with pytest.raises(LedgerAwayError):
         lane.commit(commit)
