@@ -30,6 +30,15 @@ from pipeline.errors import UsageError
 from pipeline.toml_file import fixed_point
 from pipeline.zones import zone_names
 
+
+class ExistsError(UsageError):
+    """It is there already."""
+
+
+class UnknownError(UsageError):
+    """There is no such thing."""
+
+
 DEFAULTS = ""
 """The name under which the defaults are kept; its mode is the mode of all tenants that have none of their own."""
 NO_LIMIT, GLOBAL_MODE = "none", "global"
@@ -75,7 +84,7 @@ def add(store: Store, tenant: str, wanted: Change, by: By) -> Tenant:
     with store.write() as connection:
         row = _locked(connection, tenant, by.now_ms)
         if row.is_declared:
-            raise UsageError(
+            raise ExistsError(
                 f"the tenant {tenant!r} is there already: change it with `millrace tenants set {tenant}`"
             )
         _write(connection, row, {**fresh, "is_declared": True}, "tenant_added", by)
@@ -98,7 +107,7 @@ def change(store: Store, tenant: str, wanted: Change, by: By) -> Tenant:
     with store.write() as connection:
         row = connection.execute(_ROW, {"of": tenant}).first()
         if row is None or not (row.is_declared or tenant == DEFAULTS):
-            raise UsageError(_unknown(connection, tenant))
+            raise UnknownError(_unknown(connection, tenant))
         _write(connection, row, values, "tenant_changed" if tenant else "defaults_changed", by)
         return _tenant(connection, tenant)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from billing.accounts import lock
+from billing.accounts import UnknownError, lock
 from billing.audit import By, Note, append, text_of
 from billing.cap_tables import api_keys
 from billing.store import Store
@@ -90,7 +90,7 @@ def revoke(store: Store, key_id: str, by: By) -> ApiKey:
     with store.write() as connection:
         row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
         if row is None:
-            raise UsageError(f"there is no key {key_id!r}: `millrace tenants keys list` shows them")
+            raise UnknownError(f"there is no key {key_id!r}: `millrace tenants keys list` shows them")
         if row.revoked_at_ms is None:
             lock(connection, row.tenant, by.now_ms)
             connection.execute(
