@@ -45,7 +45,7 @@ class ContextBody(Model):
         default="", max_length=TEXT_MAX, description="Who causes the cost.", examples=["ann"]
     )
     operation: str = Field(
-        "", max_length=TEXT_MAX, description="The work that is paid for.", examples=["ask"]
+        default="", max_length=TEXT_MAX, description="The work that is paid for.", examples=["ask"]
     )
     action: str = Field(default="", max_length=TEXT_MAX, description="What the user did.")
     type: str = Field(default="", pattern="^(|project|workspace|admin|other)$", description="Of the context.")

@@ -29,6 +29,7 @@ class Code(StrEnum):
     INVALID_REQUEST = "invalid_request"
     INVALID_EVENTS = "invalid_events"
     NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_ACCEPTABLE = "not_acceptable"
     REQUEST_TIMEOUT = "request_timeout"
@@ -84,6 +85,7 @@ PROBLEMS: Mapping[Code, Kind] = {
         },
     ),
     Code.NOT_FOUND: Kind(404, "There is no such thing."),
+    Code.ALREADY_EXISTS: Kind(409, "It is there already."),
     Code.METHOD_NOT_ALLOWED: Kind(405, "The address does not take this method."),
     Code.NOT_ACCEPTABLE: Kind(406, "The answer cannot be given in the form that was asked for."),
     Code.REQUEST_TIMEOUT: Kind(408, "The body came too slowly."),
@@ -225,6 +227,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string", "description": "What was wrong with this request, for a person."},
         "code": {"type": "string", "enum": sorted(PROBLEMS)},
         "requestId": {"type": "string", "description": "The same as in the header X-Request-Id."},
+        **{
+            name: {"description": f"With `{code}`: {what}."}
+            for code, kind in PROBLEMS.items()
+            for name, what in kind.members.items()
+        },
     },
 }
 
