@@ -17,7 +17,10 @@ import structlog
 import typer
 from fastapi import APIRouter
 
+from api.admin import router as admin_router
 from api.app import Mount, create_app
+from api.billing import router as caps_router
+from api.internal import router as internal_router
 from api.keys import KnownKey, RecentKeys
 from api.limits import Limit, Rate, RateLimits
 from api.pricing import pricing_router
@@ -109,7 +112,7 @@ def run_service(options: ServeOptions) -> None:
 
 
 def _routers() -> list[APIRouter]:
-    return [reading_router, pricing_router()]
+    return [caps_router, internal_router, admin_router, reading_router, pricing_router()]
 
 
 def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
@@ -165,7 +168,7 @@ def _doors(options: ServeOptions) -> tuple[TokenDoor | None, TokenDoor | None]:
 
 def _finder(store: Store) -> Callable[[str, int], KnownKey | None]:
     def find(secret: str, now_ms: int) -> KnownKey | None:
-        key = api_keys.find(store, secret, now_ms // 1000)
+        key = api_keys.find(store, secret, now_ms)
         return None if key is None else KnownKey(key.id, key.tenant, key.scopes, key.tenant_from_subject)
 
     return find
