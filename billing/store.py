@@ -5,7 +5,7 @@ What a write transaction reads is thus still true when it commits, on both. A co
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from pipeline.errors import StoreError, UsageError
 
 BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 5
 _WRITERS = 0x6D696C6C
 
 
@@ -77,20 +78,66 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(url: str) -> Store:
+class LateStore(Store):
+    """A store that may be away when the program starts: it is brought up to date when it first answers.
+
+    Until then every use raises `StoreError` at once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._is_ready = False
+        self._trying = Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See `Store`."""
+        self._get_ready()
+        with super().read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, is_alone: bool = True, survives_power_cut: bool = True) -> Iterator[Connection]:
+        """See `Store`."""
+        self._get_ready()
+        with super().write(is_alone=is_alone, survives_power_cut=survives_power_cut) as connection:
+            yield connection
+
+    def _get_ready(self) -> None:
+        if self._is_ready:
+            return
+        if not self._trying.acquire(blocking=False):
+            msg = f"the control store {_shown(self.engine)} cannot be used: it has not answered yet"
+            raise StoreError(msg)
+        try:
+            _upgrade(Store(self.engine))
+            self._is_ready = True
+        finally:
+            self._trying.release()
+
+
+def open_store(url: str, *, may_be_away: bool = False) -> Store:
     """Open the store at `sqlite:///file` or `postgresql://user:password@host/database`, brought up to date.
 
     Raises `UsageError` for another URL or a store that a newer program made, `StoreError` when it cannot be
-    used.
+    used. One that `may_be_away` raises the latter when it is used, not now.
     """
     parsed = _parse(url)
-    store = Store(_engine(parsed))
+    store = LateStore(_engine(parsed)) if may_be_away else Store(_engine(parsed))
     try:
-        _upgrade(store)
+        _open(store)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _open(store: Store) -> None:
+    if not isinstance(store, LateStore):
+        _upgrade(store)
+        return
+    with suppress(StoreError), store.read():
+        pass
 
 
 def _parse(url: str) -> URL:
@@ -126,7 +173,12 @@ def _engine(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+        return create_engine(
+            url,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        )
     except ModuleNotFoundError as error:
         msg = (
             "a PostgreSQL control store needs the package psycopg: install millrace with its extra 'postgres'"
