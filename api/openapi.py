@@ -86,6 +86,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], route: APIRoute) -> None:
+    operation["operationId"] = route.name
     answers: dict[str, Any] = operation["responses"]
     if "HTTPValidationError" in str(answers.get("422", {})):
         del answers["422"]

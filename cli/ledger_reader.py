@@ -19,9 +19,10 @@ class LedgerReader:
 
     def rows(self, query: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a named query by column."""
-        return run(self._client(), find_query(query), params).dicts()
+        return run(self.client(), find_query(query), params).dicts()
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """A client for the calling thread."""
         client: Client | None = getattr(self._local, "client", None)
         if client is None:
             client = connect(self._url)

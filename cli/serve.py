@@ -86,6 +86,9 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         int,
         typer.Option(min=1, envvar="MILLRACE_STUCK_AFTER_S", help="No progress so long is unhealthy."),
     ] = 60,
+    refresh_ms: Annotated[
+        int, typer.Option(min=10, help="How often the caps read what the ledger counts.")
+    ] = 250,
     rate: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,6 +176,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         access_log=access_log,
         stripe=stripe,
         is_development=development,
+        refresh_ms=refresh_ms,
         ingest=ingest,
     )
     run_service(options)

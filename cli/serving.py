@@ -1,5 +1,6 @@
 """The service put together: stores, doors, routes and the server, opened in order and closed in reverse."""
 
+import hmac
 import logging
 import os
 import secrets
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -30,22 +31,30 @@ from api.tokens import TokenDoor
 from api.webhooks import PATH as STRIPE_PATH
 from api.webhooks import stripe_router
 from billing import api_keys
-from billing.caps import Caps
+from billing.accounts import load_file
+from billing.audit import By
+from billing.policy import Policy
 from billing.store import Store, open_store
 from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
 from cli.clock import SystemClock
 from cli.http_server import HttpSettings, listening
 from cli.ledger_reader import LedgerReader
 from cli.secret import read_secret
+from cli.serving_caps import CapsDesk, Loop, open_caps
 from cli.serving_flow import EmbeddedFlow
 from cli.serving_ingest import IngestOptions, open_ingest
 from cli.stripe_beside import stripe_beside
 from cli.stripe_webhooks import SECRET_VARIABLE, read_secrets, taker
+from pipeline.accounts import load_accounts
 from pipeline.catalog import Catalog, default_catalog, load_catalog
-from pipeline.errors import UsageError
-from pipeline.ports import EventLog
+from pipeline.errors import LedgerAwayError, UsageError
+from pipeline.ports import Clock, EventLog
+from sinks.caps_reader import LedgerSpend
+from sinks.clickhouse import connect, migrate
 
 SERVICE_SECRET = "BILLING_INTERNAL_JWT_SECRET"  # noqa: S105 - the name of a variable
+CALLER_SECRET = "BILLING_CALLER_HASH_KEY"  # noqa: S105 - the name of a variable
+ACCOUNTS_EVERY_MS = 1_000
 ADMIN_SECRET = "BILLING_ADMIN_JWT_SECRET"  # noqa: S105 - the name of a variable
 
 
@@ -72,6 +81,8 @@ class ServeOptions:
     access_log: bool = True
     stripe: bool = False
     is_development: bool = False
+    refresh_ms: int = 250
+    policy: Policy = field(default_factory=Policy)
     ingest: IngestOptions | None = None
     """None: no events are taken."""
 
@@ -94,7 +105,7 @@ def run_service(options: ServeOptions) -> None:
     log_as_json()
     stop = threading.Event()
     with ExitStack() as stack, _stopping(stop):
-        services, parts = _open(options, stack)
+        services, parts, desk = _open(options, stack)
         stack.enter_context(
             stripe_beside(options.stripe, options.ledger or "", options.state, options.accounts)
         )
@@ -104,32 +115,47 @@ def run_service(options: ServeOptions) -> None:
         def tell(port: int) -> None:
             typer.echo(f"serving at http://{options.host}:{port}; stop with SIGTERM", err=True)
 
-        if parts.flow is None:
-            tell(stack.enter_context(listening(application, listen)))
-            stop.wait()
-        elif not stop.is_set():
-            parts.flow.run(lambda: listening(application, listen), tell)
+        @contextmanager
+        def serving() -> Iterator[int]:
+            with desk.turning(), listening(application, listen) as port:
+                yield port
+
+        if parts.flow is not None and not stop.is_set():
+            parts.flow.run(serving, tell)
+        elif parts.flow is None:
+            with serving() as port:
+                tell(port)
+                stop.wait()
 
 
 def _routers() -> list[APIRouter]:
     return [caps_router, internal_router, admin_router, reading_router, pricing_router()]
 
 
-def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
+def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, CapsDesk]:
     """Open what the routes need; the stack closes it again."""
     clock, parts = SystemClock(), Parts()
     service_door, admin_door = _doors(options)
     catalog = _catalog_of(options.catalog)
     catalog()  # a mistake in it is told now
-    store = open_store(options.control or f"sqlite:///{options.state.absolute() / 'control.db'}")
+    store = open_store(
+        options.control or f"sqlite:///{options.state.absolute() / 'control.db'}", may_be_away=True
+    )
     stack.callback(store.close)
-    caps = Caps(store, clock, secrets.token_hex)
-    stack.callback(caps.close)
     _open_stripe(store, parts)
     log = _open_ingest(options.ingest, parts, stack)
+    ledger = _open_ledger(options.ledger, is_open=parts.flow is not None)
+    reader = LedgerSpend(ledger.client) if ledger else None
+    policy = replace(options.policy, caller_key=_caller_key(service_door, admin_door))
+    desk = open_caps(store, clock, secrets.token_hex, policy, reader, log, options.refresh_ms)
+    stack.callback(desk.caps.close)
+    parts.metrics.append(desk.metrics)
+    parts.sick.append(desk.sick)
+    if options.accounts:
+        desk.loops.append(_accounts_loop(store, options.accounts, clock))
     services = Services(
         store=store,
-        caps=caps,
+        caps=desk.caps,
         clock=clock,
         monotonic_ns=time.monotonic_ns,
         random_hex=secrets.token_hex,
@@ -138,7 +164,7 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
         admin_door=admin_door,
         limits=RateLimits(clock, options.rates),
         catalog=catalog,
-        ledger=LedgerReader(options.ledger) if options.ledger else None,
+        ledger=ledger,
         log=log,
         settings=ApiSettings(
             is_development=options.is_development,
@@ -151,7 +177,7 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts]:
         sick=lambda: [sentence for look in parts.sick for sentence in look()],
         more_metrics=parts.metrics,
     )
-    return services, parts
+    return services, parts, desk
 
 
 def _doors(options: ServeOptions) -> tuple[TokenDoor | None, TokenDoor | None]:
@@ -172,6 +198,39 @@ def _finder(store: Store) -> Callable[[str, int], KnownKey | None]:
         return None if key is None else KnownKey(key.id, key.tenant, key.scopes, key.tenant_from_subject)
 
     return find
+
+
+def _open_ledger(url: str | None, *, is_open: bool) -> LedgerReader | None:
+    """Make what reads the ledger; where no flow has opened it, its tables are made if it answers now."""
+    if not url:
+        return None
+    if not is_open:
+        try:
+            migrate(connect(url))
+        except LedgerAwayError as error:
+            structlog.get_logger("millrace.serve").warning("ledger_away", detail=str(error))
+    return LedgerReader(url)
+
+
+def _accounts_loop(store: Store, path: Path, clock: Clock) -> Loop:
+    """Load the accounts file once, as soon as the store answers; raises `ConfigError` where it is wrong."""
+    load_accounts(path)
+    done: list[object] = []
+
+    def load() -> None:
+        if not done:
+            done.append(load_file(store, path, By("serve", clock.now_ms())))
+
+    return Loop("accounts", ACCOUNTS_EVERY_MS, load)
+
+
+def _caller_key(*doors: TokenDoor | None) -> bytes:
+    """The key of the keyed hash of callers: of its own variable, else made of the first door's secret."""
+    own = read_secret(CALLER_SECRET, is_development=True)
+    if own is not None:
+        return own.text.encode()
+    text = next((door.secret.text for door in doors if door), "")
+    return hmac.digest(text.encode(), b"millrace caller hash", "sha256")
 
 
 def _catalog_of(path: Path | None) -> Callable[[], Catalog]:

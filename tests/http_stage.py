@@ -115,7 +115,7 @@ def make_stage(
         ),
         catalog=default_catalog,
         ledger=ledger,
-        settings=ApiSettings(body_max=1000, body_timeout_s=1),
+        settings=ApiSettings(body_max=1000, body_timeout_s=1, logs_requests=False),
     )
     return Stage(services, clock, ledger, [reading_router, pricing_router(), *more])
 

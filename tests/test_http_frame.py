@@ -183,7 +183,7 @@ def test_what_nobody_foresaw_tells_nothing_but_its_request_id(stage):
 def test_no_credential_and_no_body_reach_the_log(stage):
     good = token(SERVICE)
     with structlog.testing.capture_logs() as logged:
-        client = stage.client()
+        client = stage.with_settings(logs_requests=True).client()
         client.get("/trial/service", headers=bearer(good))
         client.get("/trial/tenant", headers=bearer(ACME_KEY))
         client.get("/trial/tenant", headers=bearer("mrk_wrong_5ecret"))

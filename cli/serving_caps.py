@@ -1,0 +1,158 @@
+"""What must turn beside the routes so that caps hold: the refresh, settlements to the log, expiry, pruning.
+
+Each is a thread that does its work again and again. A store, ledger or log that is away is told once, and tried
+again; what was not done stays where it is and is done then. Several processes may turn the same: it does no harm.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from billing.caps import Caps
+from billing.outgoing import prune, send_events, unsent
+from billing.policy import Policy
+from billing.refresh import refresh
+from billing.store import Store
+from billing.upkeep import expire_due
+from billing.windows import SpendReader
+from pipeline.errors import MillraceError
+from pipeline.ports import Clock, EventLog
+
+STALE_MS = 60_000
+"""Figures that are older than this make the service unwell."""
+EXPIRE_EVERY_MS, PRUNE_EVERY_MS, SEND_EVERY_MS = 1_000, 3_600_000, 50
+_log = structlog.get_logger("millrace.caps")
+
+
+@dataclass(slots=True)
+class Loop:
+    """A piece of work that is done again and again."""
+
+    name: str
+    every_ms: int
+    work: Callable[[], object]
+    done_at_ms: int = 0
+    """When it last went well."""
+    _is_told: bool = False
+
+    def turn(self, now_ms: Callable[[], int]) -> None:
+        """Do it once; what goes wrong is told when it begins, and when it is over."""
+        try:
+            self.work()
+        except MillraceError as error:
+            if not self._is_told:
+                _log.warning("loop_waits", loop=self.name, detail=str(error))
+            self._is_told = True
+            return
+        except Exception:  # noqa: BLE001 - a loop must not end: it tells, and tries again
+            _log.exception("loop_failed", loop=self.name)
+            return
+        if self._is_told:
+            _log.info("loop_goes_on", loop=self.name)
+        self._is_told, self.done_at_ms = False, now_ms()
+
+
+@dataclass(frozen=True, slots=True)
+class CapsDesk:
+    """The caps and what turns beside them."""
+
+    store: Store
+    clock: Clock
+    caps: Caps
+    loops: list[Loop]
+    reads_ledger: bool
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    @contextmanager
+    def turning(self) -> Iterator[None]:
+        """Turn while the body runs; at its end each piece of work is done once more."""
+        stop = threading.Event()
+        threads = [
+            threading.Thread(
+                target=self._keep_turning, args=(loop, stop), name=f"caps-{loop.name}", daemon=True
+            )
+            for loop in self.loops
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _keep_turning(self, loop: Loop, stop: threading.Event) -> None:
+        while True:
+            is_last = stop.is_set()
+            loop.turn(self.clock.now_ms)
+            if is_last:
+                return
+            stop.wait(loop.every_ms / 1000)
+
+    def sick(self) -> list[str]:
+        """Say so where the caps decide by figures that are old."""
+        age_ms = self._age_ms("refresh")
+        if not self.reads_ledger or age_ms is None or age_ms < STALE_MS:
+            return []
+        return [f"caps: what the ledger counts was last read {age_ms // 1000} s ago"]
+
+    def metrics(self) -> bytes:
+        """The metrics of the caps in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _age_ms(self, name: str) -> int | None:
+        loop = next(one for one in self.loops if one.name == name)
+        return self.clock.now_ms() - loop.done_at_ms if loop.done_at_ms else None
+
+
+def open_caps(  # noqa: PLR0913, PLR0917 - what caps are made of
+    store: Store,
+    clock: Clock,
+    random_hex: Callable[[int], str],
+    policy: Policy,
+    reader: SpendReader | None,
+    log: EventLog | None,
+    refresh_ms: int,
+) -> CapsDesk:
+    """Make the caps with their loops; nothing turns yet."""
+    caps = Caps(store, clock, random_hex, policy, reader)
+    now = clock.now_ms
+    loops = [
+        Loop("expiry", EXPIRE_EVERY_MS, lambda: expire_due(store, now())),
+        Loop("pruning", PRUNE_EVERY_MS, lambda: prune(store, now(), policy.answers_kept_s)),
+    ]
+    if reader is not None:
+        loops.append(Loop("refresh", refresh_ms, lambda: refresh(store, reader, clock)))
+    if log is not None:
+        loops.append(Loop("settlements", SEND_EVERY_MS, lambda: send_events(store, log, now())))
+    desk = CapsDesk(store, clock, caps, loops, reader is not None)
+    _register(desk)
+    return desk
+
+
+def _register(desk: CapsDesk) -> None:
+    asks = Gauge("millrace_caps_waiting", "Asks of the caps that wait to be decided.", registry=desk.registry)
+    asks.set_function(lambda: desk.caps.waiting)
+    waiting = Gauge(
+        "millrace_settlements_unsent", "Settlements whose events the log has not taken yet; -1: not known.",
+        registry=desk.registry,
+    )  # fmt: skip
+    waiting.set_function(lambda: _unsent(desk.store))
+    if desk.reads_ledger:
+        age = Gauge(
+            "millrace_caps_figures_age_seconds", "Since the ledger's figures were last read; -1: never.",
+            registry=desk.registry,
+        )  # fmt: skip
+        age.set_function(lambda: -1 if (ms := desk._age_ms("refresh")) is None else ms / 1000)  # noqa: SLF001
+
+
+def _unsent(store: Store) -> int:
+    try:
+        return unsent(store)
+    except MillraceError:
+        return -1

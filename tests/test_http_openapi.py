@@ -1,0 +1,184 @@
+"""The OpenAPI document: complete, true, and with examples that run."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from http_stage import ACME_KEY, ADMIN, SERVICE, bearer, make_stage, opened_store, token
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from api.limits import Limit
+
+CREDENTIALS = {"tenantKey": ACME_KEY, "serviceToken": token(SERVICE), "adminToken": token(ADMIN)}
+METHODS = ("get", "put", "post", "patch", "delete")
+OFTEN = dict.fromkeys(Limit, "1000000/minute")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    with opened_store(tmp_path_factory.mktemp("control")) as store:
+        yield make_stage(store, rates=OFTEN)
+
+
+@pytest.fixture(scope="module")
+def document(stage) -> dict[str, Any]:
+    return stage.client().get("/openapi.json").json()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def example_of(described: dict[str, Any]) -> Any:
+    """The first example of a parameter, wherever the document has it."""
+    schema = described.get("schema", {})
+    for found in (described.get("example"), schema.get("example"), *schema.get("examples", [])):
+        if found is not None:
+            return found
+    return schema.get("default")
+
+
+def test_the_document_is_openapi_3_1_with_unique_names(document):
+    assert document["openapi"].startswith("3.1")
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names)) > 0
+    assert all(
+        operation.get("summary") and operation.get("description") for *_, operation in operations(document)
+    )
+
+
+def test_every_operation_names_its_statuses_headers_and_doors(document):
+    for path, method, operation in operations(document):
+        answers = operation["responses"]
+        assert "500" in answers, path
+        assert all("X-Request-Id" in answer["headers"] for answer in answers.values()), path
+        if operation.get("security"):
+            assert {"401", "403", "429"} <= answers.keys(), path
+            assert "WWW-Authenticate" in answers["401"]["headers"]
+            assert "RateLimit-Remaining" in answers["429"]["headers"]
+            assert "Retry-After" in answers["429"]["headers"]
+        if method in {"post", "put", "patch"}:
+            assert {"400", "408", "413"} <= answers.keys() or path.endswith("/webhooks/stripe"), path
+        for status, answer in answers.items():
+            if status >= "400" and "application/problem+json" in answer.get("content", {}):
+                codes = answer["content"]["application/problem+json"]["examples"]
+                assert all(example["value"]["status"] == int(status) for example in codes.values()), path
+
+
+def test_only_what_is_public_by_purpose_has_no_door(document):
+    public = {path for path, _, operation in operations(document) if not operation.get("security")}
+    assert public == {"/healthz", "/readyz", "/metrics", "/api/billing/pricing"}
+
+
+def test_every_example_runs(document, stage):
+    """Each operation is called with the document's own examples, by each credential that it names."""
+    ran = 0
+    for path, method, operation in operations(document):
+        params = {"query": {}, "path": {}, "header": {}}
+        for parameter in operation.get("parameters", []):
+            value = example_of(parameter)
+            if value is not None:
+                params[parameter["in"]][parameter["name"]] = value
+        doors = [next(iter(door)) for door in operation.get("security", [])] or [None]
+        for door in doors:
+            ran += run_examples(stage, document, (path, method, operation), params, door)
+    assert ran >= len(list(operations(document)))
+
+
+def run_examples(stage, document, found, params, door) -> int:
+    path, method, operation = found
+    ran = 0
+    for kind, body in bodies(operation):
+        headers = (
+            params["header"]
+            | (bearer(CREDENTIALS[door]) if door else {})
+            | ({"Content-Type": kind} if kind else {})
+        )
+        response = stage.client().request(
+            method.upper(),
+            path.format(**params["path"]),
+            params=params["query"],
+            headers={name: str(value) for name, value in headers.items()},
+            content=None if body is None else json.dumps(body),
+        )
+        assert 200 <= response.status_code < 300, (
+            f"{method} {path} by {door}: {response.status_code} {response.text}"
+        )
+        hold_to_document(document, operation, response)
+        ran += 1
+    return ran
+
+
+def bodies(operation: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each example of a body with its media type; one of nothing where no body is taken."""
+    if "requestBody" not in operation:
+        yield "", None
+        return
+    for kind, content in operation["requestBody"]["content"].items():
+        for example in content["examples"].values():
+            yield kind, example["value"]
+
+
+def hold_to_document(document: dict[str, Any], operation: dict[str, Any], response: Any) -> None:
+    """The answer is one that the document tells: its status, its type, its members, its headers."""
+    answer = operation["responses"][str(response.status_code)]
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if response.content:
+        content = answer["content"][kind]
+        if "json" in kind:
+            schema = {**content["schema"], "components": document["components"]}
+            jsonschema.validate(response.json(), schema, cls=jsonschema.Draft202012Validator)
+    for name, header in answer["headers"].items():
+        if header.get("required"):
+            assert name.lower() in response.headers
+
+
+def test_a_wrong_example_would_be_seen(document):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            {"tenant": "acme", "total": 1, "pools": []},
+            {"$ref": "#/components/schemas/Balance", "components": document["components"]},
+        )
+
+
+def test_nothing_that_can_be_said_gets_an_answer_that_the_document_does_not_tell(stage):
+    """Schemathesis, seeded and bounded: made-up requests to every operation, with a credential of each door."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", stage.app)
+    tried = []
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path == "/metrics":
+            continue
+        doors = [next(iter(door)) for door in operation.definition.raw.get("security", [])] or [None]
+        for door in doors:
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                tried += attempts(operation, bearer(CREDENTIALS[door]) if door else {}, mode)
+    assert len(tried) > 50
+
+
+def attempts(operation: Any, headers: dict[str, str], mode: GenerationMode) -> list[str]:
+    tried: list[str] = []
+
+    @settings(
+        max_examples=6, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(case=operation.as_strategy(mode))
+    def attempt(case: Any) -> None:
+        tried.append(f"{operation.label} {mode}")
+        if mode is GenerationMode.POSITIVE and "tenant" in operation.query:
+            case.query = {**(case.query or {}), "tenant": "acme"}  # the one that the credential may ask for
+        case.call_and_validate(headers=headers)
+
+    try:
+        attempt()
+    except Unsatisfiable:
+        tried.append(f"{operation.label}: nothing can be wrong")
+    return tried
