@@ -31,6 +31,8 @@ class Metrics:
         is_waiting: Callable[[], bool],
     ) -> None:
         self.registry = CollectorRegistry()
+        self.more: list[Callable[[], bytes]] = []
+        """What others in this process show, as text."""
         self._now_ms = now_ms
         self._events = Counter(
             "millrace_events", "Events made durable by this process, by outcome: accepted, duplicate, conflict, "
@@ -125,7 +127,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return b"".join([generate_latest(self.registry), *(more() for more in self.more)])
 
 
 class _Partitions(Collector):

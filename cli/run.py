@@ -201,7 +201,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
         chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row,
     )  # fmt: skip
-    with quiet_stdout(), stripe_beside(stripe, options.ledger, state, accounts):
+    with quiet_stdout(), stripe_beside(stripe, options.ledger, state, accounts) as told:
         if options.paths or not (brokers and topic):
             summary = run_files(options)
         else:
@@ -209,7 +209,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
                 brokers, topic, group, kafka or [], dead_letters, decisions_topic, flush_ms, until_end, accept_gap,
                 cluster, process, grace_s, health_port, health_host, stuck_after_s,
             )  # fmt: skip
-            summary = run_kafka(options, kafka_options)
+            summary = run_kafka(options, kafka_options, told)
     typer.echo(json.dumps(summary) if json_ else describe(summary))
 
 

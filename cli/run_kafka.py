@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -109,19 +109,22 @@ class _Setting:
     clock: SystemClock
     state: RunState
     retry: Retry
+    more_metrics: Sequence[Callable[[], bytes]]
 
     @property
     def lanes(self) -> int:
         return self.options.workers * self.cluster.processes
 
 
-def run_kafka(options: RunOptions, kafka: KafkaOptions) -> dict[str, Any]:
+def run_kafka(
+    options: RunOptions, kafka: KafkaOptions, more_metrics: Sequence[Callable[[], bytes]] = ()
+) -> dict[str, Any]:
     """Run the flow over the topics until it is told to stop; returns the summary of the contract.
 
-    In a cluster the summary is of what this process has counted.
+    In a cluster the summary is of what this process has counted. `more_metrics` are shown with its own.
     """
     begun = time.monotonic()
-    setting = _prepare(options, kafka)
+    setting = _prepare(options, kafka, more_metrics)
     with stopping(setting.state), _grace(setting.state, kafka.grace_s):
         store = Ledger(options.ledger, setting.clock)
         plan = _make_plan(setting, store) if setting.cluster.process == 0 else None
@@ -136,7 +139,9 @@ def run_kafka(options: RunOptions, kafka: KafkaOptions) -> dict[str, Any]:
     return summary_of(setting.state, time.monotonic() - begun)
 
 
-def _prepare(options: RunOptions, kafka: KafkaOptions) -> _Setting:
+def _prepare(
+    options: RunOptions, kafka: KafkaOptions, more_metrics: Sequence[Callable[[], bytes]]
+) -> _Setting:
     cluster = kafka.processes()
     if cluster.processes > 1 and is_embedded(options.ledger):
         msg = (
@@ -148,7 +153,9 @@ def _prepare(options: RunOptions, kafka: KafkaOptions) -> _Setting:
     accounts = load_accounts(options.accounts) if options.accounts else Accounts()
     state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
     retry = Retry(state.stop, report=_say)
-    return _Setting(options, kafka, kafka.kafka(), cluster, catalog, accounts, SystemClock(), state, retry)
+    return _Setting(
+        options, kafka, kafka.kafka(), cluster, catalog, accounts, SystemClock(), state, retry, more_metrics
+    )
 
 
 def _say(sentence: str) -> None:
@@ -225,6 +232,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     health = Health(reader.watched, time.monotonic, kafka.stuck_after_s)
     state.watch = metrics.note
     metrics.budget(options.reject_budget)
+    metrics.more.extend(setting.more_metrics)
     setting.retry.report = metrics.reporting(_say)
     seen = LedgerMetrics(setting.clock.now_ms)
     metrics.registry.register(seen)

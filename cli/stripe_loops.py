@@ -196,8 +196,8 @@ def _keep_turning(scheduler: Scheduler, loop: Loop, stop: threading.Event) -> No
 
 
 @contextmanager
-def beside(ledger: str, state: Path | None, accounts: Path | None) -> Iterator[None]:
-    """Run the loops beside another command; when it is done, plan and push once more.
+def beside(ledger: str, state: Path | None, accounts: Path | None) -> Iterator[Callable[[], bytes]]:
+    """Run the loops beside another command; when it is done, plan and push once more. Gives their metrics.
 
     The rest comes from the variables that `millrace stripe` knows: MILLRACE_METERS, MILLRACE_CONTROL and so on.
     """
@@ -211,7 +211,7 @@ def beside(ledger: str, state: Path | None, accounts: Path | None) -> Iterator[N
             raise UsageError(f"there is nothing to report with: set {KEY_VARIABLE}, or leave --stripe out")
         loops = make_loops(desk, desk.client, LoopSettings(ledger, Pace(patience_s=0), Sender(desk.client)))
         with in_threads(desk, loops):
-            yield
+            yield StripeMetrics(desk.store, now).text
         Scheduler(desk.store, owner_name(), now).turn(loops[0], at_once=True)
 
 
