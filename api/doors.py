@@ -106,6 +106,7 @@ def _only(request: Request, caller: Caller, *kinds: CallerKind) -> Caller:
 
 async def _caller(request: Request) -> Caller:
     services = services_of(request)
+    _refuse_repeated(request)
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     credential = credential.strip()
     if scheme.lower() != "bearer" or not credential:
@@ -128,6 +129,15 @@ async def _caller(request: Request) -> Caller:
             key.tenant_from_subject,
         )
     return _caller_of_token(services, credential, request_id_of(request))
+
+
+def _refuse_repeated(request: Request) -> None:
+    """A parameter that is given twice is a mistake, or an attempt to be understood in two ways."""
+    if request.scope["query_string"]:
+        names = [name for name, _ in request.query_params.multi_items()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise Problem(Code.INVALID_REQUEST, f"the parameter {twice!r} is given more than once")
 
 
 async def _find_key(services: Services, secret: str) -> KnownKey | None:

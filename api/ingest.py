@@ -145,6 +145,7 @@ _EXAMPLE = {
     "id": "01J9Z6Q3T4",
     "source": "checkout",
     "type": "compute",
+    "tenant": "acme",
     "subject": "amy",
     "data": {"operation": "ask", "units": 1},
 }

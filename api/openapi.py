@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from api.doors import DOORS
+from api.examples import add_examples
 from api.problems import PROBLEM_SCHEMA, Code, responses
 
 DESCRIPTION = (
@@ -82,6 +83,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
                 _complete(document["paths"][route.path_format][method.lower()], route)
+    add_examples(document)
     return document
 
 

@@ -33,7 +33,12 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 _BODY: dict[str, Any] = {
     "required": True,
-    "content": {"application/json": {"schema": {"type": "object", "description": "An event of Stripe."}}},
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "description": "An event of Stripe."},
+            "example": {"id": "evt_1", "object": "event", "type": "invoice.created"},
+        }
+    },
 }
 
 Take = Callable[[bytes, str], Receipt]

@@ -21,6 +21,7 @@ from api.pricing import pricing_router
 from api.reading import router as reading_router
 from api.services import ApiSettings, Services
 from api.tokens import Secret, TokenDoor
+from billing.caps import Caps
 from billing.store import Store, open_store
 from cli.http_server import HttpSettings, listening
 from pipeline.catalog import default_catalog
@@ -97,16 +98,22 @@ class Stage:
 
 
 def make_stage(
-    store: Store, *, more: Sequence[APIRouter] = (), rates: Mapping[Limit, str] | None = None
+    store: Store,
+    *,
+    more: Sequence[APIRouter] = (),
+    rates: Mapping[Limit, str] | None = None,
+    has_caps: bool = False,
 ) -> Stage:
+    """Set the stage; with caps, it is to be closed."""
     clock, ledger = StandingClock(), Rows()
     numbers = itertools.count(1)
+    random_hex = lambda size: f"{next(numbers):0{2 * size}x}"
     services = Services(
         store=store,
-        caps=cast("Any", None),
+        caps=Caps(store, clock, random_hex) if has_caps else cast("Any", None),
         clock=clock,
         monotonic_ns=time.monotonic_ns,
-        random_hex=lambda size: f"{next(numbers):0{2 * size}x}",
+        random_hex=random_hex,
         keys=RecentKeys(lambda secret, _now_ms: KEYS.get(secret)),
         service_door=SERVICE,
         admin_door=ADMIN,
