@@ -26,7 +26,7 @@ DOCUMENTS = [
     "CHANGELOG.md",
     *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")),
 ]
-SHELL = {"export", "mkdir", "cd", "git", "make", "cat", "#"}
+SHELL = {"export", "mkdir", "cd", "git", "make", "cat", "#", "python", "curl", "kill", "until", "while"}
 """What may begin a line of a shell block that is no command of the program."""
 FILE = re.compile(r"(?:[\w.-]+/)*[\w-]+\.(?:py|sql|toml|md|yml)")
 
