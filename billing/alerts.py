@@ -203,5 +203,5 @@ def standing(store: Store) -> Mapping[str, int]:
 def _counts(connection: Connection) -> dict[str, int]:
     by_state = select(deliveries.c.state, func.count()).group_by(deliveries.c.state)
     new = select(func.count()).select_from(alerts).where(alerts.c.addressed_at_ms.is_(None))
-    counts = {state: int(count) for state, count in connection.execute(by_state).tuples()}
+    counts = {state: int(count) for state, count in connection.execute(by_state)}
     return {PENDING: 0, DELIVERED: 0, DEAD: 0, **counts, "new": int(connection.execute(new).scalar_one())}
