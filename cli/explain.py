@@ -14,6 +14,7 @@ from billing.store import Store, open_store
 from billing.told import reports_of
 from cli.reading import Form, opened
 from queries.explain import Explanation, Told, explain
+from queries.rejects import LOG, handed_in
 from queries.table import laid_out, printable
 
 app = typer.Typer(help="Explain one event.")
@@ -51,10 +52,11 @@ def explain_(  # noqa: PLR0913, PLR0917 - one argument for each flag
     """Explain one event: its row, what voids it, the quarter hours that hold it, what Stripe is told of them."""
     with opened(ledger) as client, _reports(state, control) as reports:
         found = explain(client, tenant, key, reports)
+        replayed = handed_in(client, [row["offset"] for row in _money(found) if row["topic"] == LOG])
     if format is Form.JSON:
-        typer.echo(json.dumps(_report(found), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(_report(found, replayed), indent=2, ensure_ascii=False))
     else:
-        typer.echo(_text(found), nl=False)
+        typer.echo(_text(found, replayed), nl=False)
 
 
 @contextmanager
@@ -71,10 +73,15 @@ def _reports(state: Path, control: str | None) -> Iterator[OutboxReports | None]
         store.close()
 
 
-def _report(found: Explanation) -> dict[str, Any]:
+def _money(found: Explanation) -> list[Mapping[str, Any]]:
+    return [*found.events, *found.corrections]
+
+
+def _report(found: Explanation, replayed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "events": [_plain(row) for row in found.events],
         "corrections": [_plain(row) for row in found.corrections],
+        "replayed": [_rejected(line) for line in replayed],
         "rollups": [_plain(row) for row in found.rollups],
         "stripe": None if found.told is None else [_told(one) for one in found.told],
     }
@@ -107,10 +114,27 @@ def _utc(epoch_s: int) -> str:
     return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _text(found: Explanation) -> str:
-    money = [*found.events, *found.corrections]
+def _rejected(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a reject that was handed in again, and became a row."""
+    names = (
+        "number",
+        "reject",
+        "reason",
+        "by_hand",
+        "replayed_at",
+        "from_topic",
+        "from_partition",
+        "from_offset",
+    )
+    return {name: _value(line[name]) for name in names}
+
+
+def _text(found: Explanation, replayed: Sequence[Mapping[str, Any]]) -> str:
+    money = _money(found)
+    handed = [_section("Rejected first, and handed in again", [_rejected(line) for line in replayed])]
     parts = [
         _section("In the ledger", [_brief(row) for row in money]),
+        *(handed if replayed else []),
         _section("Made of", [part for row in money for part in _components(row)]),
         _section("Summed in these quarter hours", [_quarter(row) for row in found.rollups]),
         _section(

@@ -28,14 +28,15 @@ def opened(url: str | None) -> Iterator[Client]:
 
     Raises `UsageError` where no URL is given and where its folder holds no ledger.
     """
-    client = connect(_existing(url))
+    client = connect(existing(url))
     try:
         yield client
     finally:
         client.close()
 
 
-def _existing(url: str | None) -> str:
+def existing(url: str | None) -> str:
+    """Name a ledger that is there; raises `UsageError` as `opened` does."""
     if not url:
         msg = "no ledger is named: give --ledger chdb:///absolute/folder or http(s)://user:password@host:8123/database"
         raise UsageError(msg)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.accounts import Accounts
-from pipeline.batch import Preparer
+from pipeline.batch import Formats, Preparer
 from pipeline.catalog import Catalog
 from pipeline.decode import Decoder
 from pipeline.errors import UsageError
 from pipeline.flow import RunState
 from pipeline.rating import Rater
 from pipeline.run_state import REJECTS_IN_A_ROW
-from pipeline.sources.files import FormatChoice
 from pipeline.strict import Rules
 from sinks.ledger import HOT_KEYS_MAX, Run
 
@@ -62,7 +61,7 @@ def is_known_tenant(options: RunOptions, accounts: Accounts) -> Callable[[str], 
 
 
 def make_preparer(  # noqa: PLR0913, PLR0917 - a part of the composition
-    options: RunOptions, catalog: Catalog, accounts: Accounts, formats: FormatChoice, run_: Run, lanes: int
+    options: RunOptions, catalog: Catalog, accounts: Accounts, formats: Formats, run_: Run, lanes: int
 ) -> Preparer:
     """What one worker turns bytes into prepared batches with."""
     rater = Rater(catalog, is_known_tenant(options, accounts))

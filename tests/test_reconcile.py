@@ -9,6 +9,8 @@ from cli.clock import SystemClock
 from cli.main import run
 from cli.run import RunOptions, run_files
 from pipeline.errors import LedgerFencedError
+from queries.named import find_query
+from queries.named import run as named
 from sinks.clickhouse import connect
 from sinks.doubles import TOPIC, Doubles, Reversals
 from sinks.inserts import Retry
@@ -36,10 +38,12 @@ def test_after_it_every_sum_is_as_if_no_retry_had_been_counted(ledger, tmp_path,
     model = doubled(ledger, tmp_path, monkeypatch, seed)
     wanted = sums_wanted(model)
     assert sums_of(ledger.client) != wanted
+    assert len(named(ledger.client, find_query("duplicate_keys")).rows) > 10
     report = reconciled(capsys, ledger.url, "--catalog", str(tmp_path / "catalog.toml"), "--sample", "0")
     assert report["mended"] > 10
     assert of(report, "keys")["state"] == "mended"
     assert sums_of(ledger.client) == wanted
+    assert named(ledger.client, find_query("duplicate_keys")).rows == ()
     before = ledger.client.query(IN_LEDGER).result_rows
     again = reconciled(capsys, ledger.url)
     assert (again["equal"], again["mended"], again["run"]) == (True, 0, None)
