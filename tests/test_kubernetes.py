@@ -98,6 +98,7 @@ def test_the_cluster_has_an_address_for_each_pod_on_the_port_of_the_service(obje
     assert value(container, "MILLRACE_CLUSTER").split(",") == wanted
     assert objects["Service"]["spec"]["publishNotReadyAddresses"]
     assert objects["StatefulSet"]["spec"]["podManagementPolicy"] == "Parallel"
+    assert objects["StatefulSet"]["spec"]["updateStrategy"] == {"type": "OnDelete"}
 
 
 def test_a_pod_has_more_time_to_end_than_the_run_takes(objects, container):
