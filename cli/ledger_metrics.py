@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from clickhouse_connect.driver.client import Client
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,6 +20,7 @@ from queries.watch import Disk, Volume, decisions_by_kind, disks, rejects_by_rea
 from sinks.clickhouse import connect
 
 LOOK_EVERY_S = 60.0
+_AGAIN_AFTER_S = 5.0
 VOLUMES_EVERY = 15
 """Volumes are by quarter of an hour: every so many looks is enough."""
 _log = structlog.get_logger(__name__)
@@ -60,6 +62,12 @@ class LedgerMetrics(Collector):
         """Note a look that failed."""
         self._failures += 1
 
+    def text(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
+
     def describe(self) -> list[Metric]:
         """Name nothing beforehand: the ledger is not asked when the program starts."""
         return []
@@ -98,9 +106,10 @@ def watched(
             except MillraceError as error:
                 metrics.failed()
                 _log.warning("the ledger was not looked at", error=str(error))
-                looks -= 1  # what is due stays due
-            looks += 1
-            if done.wait(every_s):
+                wait_s = min(every_s, _AGAIN_AFTER_S)
+            else:
+                wait_s, looks = every_s, looks + 1
+            if done.wait(wait_s):
                 break
         if client is not None:
             client.close()

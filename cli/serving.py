@@ -38,6 +38,7 @@ from billing.store import Store, open_store
 from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
 from cli.clock import SystemClock
 from cli.http_server import HttpSettings, listening
+from cli.ledger_metrics import LedgerMetrics, watched
 from cli.ledger_reader import LedgerReader
 from cli.secret import read_secret
 from cli.serving_caps import CapsDesk, Loop, open_caps
@@ -106,9 +107,13 @@ def run_service(options: ServeOptions) -> None:
     stop = threading.Event()
     with ExitStack() as stack, _stopping(stop):
         services, parts, desk = _open(options, stack)
-        stack.enter_context(
+        parts.metrics += stack.enter_context(
             stripe_beside(options.stripe, options.ledger or "", options.state, options.accounts)
         )
+        if options.ledger:
+            seen = LedgerMetrics(services.clock.now_ms)
+            parts.metrics.append(seen.text)
+            stack.enter_context(watched(options.ledger, seen, is_wanted=True))
         application = create_app(services, [*_routers(), *parts.routers], parts.mounts)
         listen = HttpSettings(options.host, options.port, options.head_timeout_s, grace_s=options.grace_s)
 
