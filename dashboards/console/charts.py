@@ -17,7 +17,7 @@ _DOLLARS = "v => '$' + (v / 1e6).toLocaleString('en-US', {maximumFractionDigits:
 _COUNT = "v => v.toLocaleString('en-US')"
 _TOLD = (
     "ps => [ps[0].axisValueLabel, ...ps.filter(p => p.data && p.data.told)"
-    ".map(p => p.seriesName + '  ' + p.data.told)].join('\n')"
+    ".map(p => p.seriesName + '  ' + p.data.told)].join('\\n')"
 )
 
 
