@@ -121,6 +121,12 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
     access_log: Annotated[
         bool, typer.Option("--access-log/--no-access-log", help="Log each request, as JSON on stderr.")
     ] = True,
+    console: Annotated[
+        bool,
+        typer.Option(
+            "--console/--no-console", envvar="MILLRACE_CONSOLE", help="Serve the console below /console."
+        ),
+    ] = True,
     stripe: Annotated[
         bool, typer.Option("--stripe", envvar="MILLRACE_STRIPE", help="Report to Stripe beside the service.")
     ] = False,
@@ -178,6 +184,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         is_development=development,
         refresh_ms=refresh_ms,
         ingest=ingest,
+        has_console=console,
     )
     run_service(options)
 

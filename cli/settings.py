@@ -39,6 +39,7 @@ KEYS = frozenset(
         "catalog",
         "chunk_bytes",
         "cluster",
+        "console",
         "control",
         "create_customers",
         "customers",

@@ -34,6 +34,7 @@ class EventChain:
     """For each row, the lines of the rollup that hold it."""
     told: Sequence[Told] | None = None
     rejects: Sequence[Mapping[str, Any]] = ()
+    catalog: Catalog | None = None
 
 
 async def read_chain(desk: Desk, viewer: Viewer, tenant: str, key: str) -> EventChain:
@@ -62,7 +63,7 @@ async def read_chain(desk: Desk, viewer: Viewer, tenant: str, key: str) -> Event
         {hour_start(seconds_of(row["occurred_at"])) for row in found.rows if row["settlement"] == "metered"}
     )
     told = await desk.work(lambda: reader.told(tenant, hours)) if reader and hours else () if reader else None
-    return EventChain(tenant, key, found.rows, found.rollups, told, found.rejects)
+    return EventChain(tenant, key, found.rows, found.rollups, told, found.rejects, await desk.catalog())
 
 
 def _rejects(ledger: Ledger, viewer: Viewer, tenant: str, key: str, now_s: int) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from dashboards.console.services import ConsoleServices, LedgerClient
 from dashboards.console.sessions import Session, Sessions
+from pipeline.catalog import Catalog
 from queries.named import find_query, run
 
 THREADS = 4
@@ -51,6 +52,10 @@ class Desk:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="console")
         self._own = threading.local()
         self._answers: dict[Hashable, tuple[int, asyncio.Task[Any]]] = {}
+
+    async def catalog(self) -> Catalog | None:
+        """Load the prices in force; raises `ConfigError` where they cannot be read now."""
+        return await self.work(self.services.catalog)
 
     @property
     def now_s(self) -> int:

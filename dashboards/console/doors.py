@@ -30,12 +30,12 @@ def make_doors(desk: Desk) -> APIRouter:
         token = await desk.work(lambda: desk.sessions.open(given.get("credential", "").strip()))
         if token is None:
             return sign_in_page(to, "This key or token is not good: it is unknown, revoked or expired.")
-        return _admitted(desk, token, to)
+        return _admitted(request, token, to)
 
     @router.get("/enter")
-    async def enter(key: str = "") -> Response:
+    async def enter(request: Request, key: str = "") -> Response:
         token = await desk.work(lambda: desk.sessions.open(key)) if desk.services.links_sign_in else None
-        return RedirectResponse(address("/sign-in"), 303) if token is None else _admitted(desk, token, "/")
+        return RedirectResponse(address("/sign-in"), 303) if token is None else _admitted(request, token, "/")
 
     @router.post("/sign-out")
     async def sign_out(request: Request) -> Response:
@@ -61,7 +61,7 @@ def make_doors(desk: Desk) -> APIRouter:
     return router
 
 
-def _admitted(desk: Desk, token: str, to: str) -> Response:
+def _admitted(request: Request, token: str, to: str) -> Response:
     answer = RedirectResponse(ROOT + to, 303)
     answer.set_cookie(
         COOKIE,
@@ -70,9 +70,14 @@ def _admitted(desk: Desk, token: str, to: str) -> Response:
         path=ROOT,
         httponly=True,
         samesite="lax",
-        secure=desk.services.is_https,
+        secure=_is_https(request),
     )
     return answer
+
+
+def _is_https(request: Request) -> bool:
+    """Whether the browser speaks TLS, to us or to a proxy before us; a lie only makes the cookie stricter."""
+    return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -56,7 +56,11 @@ def show_health(found: Found, zone: Zone) -> Markup:
     lines: list[list[Child]]
     if view is not None and view.inputs:
         lines = [
-            [one.name, grouped(one.lag), ago((found.now_ms - one.durable_at_ms) // 1000)]
+            [
+                one.name,
+                grouped(one.lag),
+                "" if one.durable_at_ms is None else ago((found.now_ms - one.durable_at_ms) // 1000),
+            ]
             for one in view.inputs[:SHOWN]
         ]
         columns = [Column("Input", "long"), Column("Waiting", "num"), Column("Last durable", "num")]

@@ -5,9 +5,9 @@ from typing import Any
 
 from dashboards.console.frame import Visit
 from dashboards.console.markup import Markup, tag
-from dashboards.console.parts import Column, card, empty, mark, table
+from dashboards.console.parts import Column, card, empty, table
 from dashboards.console.services import Hold, Lot, MoneyReader
-from dashboards.console.text import Zone, grouped, usd_of_micro
+from dashboards.console.text import Zone, usd_of_micro
 
 SHOWN = 12
 
@@ -36,64 +36,55 @@ def add_money(visit: Visit, live: Any, tenant: str, zone: Zone) -> None:
 
 def _add(live: Any, desk: Any, reader: MoneyReader, tenant: str, zone: Zone) -> None:
     def stamp(at_ms: int | None) -> str:
-        return "never" if at_ms is None else zone.stamp(at_ms // 1000)
+        return "never" if at_ms is None else zone.brief(at_ms // 1000)
 
     def holds(found: Sequence[Hold]) -> Markup:
         if not found:
-            return card(
-                "Reservations",
-                empty("No open reservation.", "What is authorised and not settled appears here."),
-            )
+            advice = "What is authorised and not settled appears here."
+            return card("Reservations", empty("No open reservation.", advice))
         columns = [
-            Column("Reservation", "tight"),
-            Column("Operation"),
-            Column("Principal"),
+            Column("Reservation", "cut"),
+            Column("Method"),
             Column("Held", "num"),
-            Column("State", "tight"),
+            Column("Made", "when"),
             Column("Ends", "when"),
         ]
         lines = [
             [
                 tag("code", h.reservation_id),
-                h.operation,
-                h.principal,
+                h.method,
                 usd_of_micro(h.micro_usd),
-                mark(h.state),
+                stamp(h.made_at_ms),
                 stamp(h.expires_at_ms),
             ]
             for h in found
         ]
-        return card("Reservations", table("Open reservations, the newest first", columns, lines))
+        note = f"{usd_of_micro(sum(h.micro_usd for h in found))} held"
+        return card("Reservations", table("Open reservations, the newest first", columns, lines), note=note)
 
     def lots(found: Sequence[Lot]) -> Markup:
         if not found:
-            return card(
-                "Credits",
-                empty("No credits left.", "Lots that are granted appear here with what is left of them."),
-            )
+            advice = "Lots that are minted appear here with what is left of them."
+            return card("Credits", empty("No credits left.", advice))
         columns = [
-            Column("Lot", "tight"),
-            Column("Left", "num"),
-            Column("Granted", "num"),
-            Column("On", "when"),
+            Column("Pool"),
+            Column("From"),
+            Column("Left, of", "num wrap"),
+            Column("Minted", "when"),
             Column("Ends", "when"),
         ]
         lines = [
             [
-                tag("code", lot.lot_id),
-                grouped(lot.left),
-                grouped(lot.granted),
-                stamp(lot.granted_at_ms),
-                stamp(lot.expires_at_ms),
+                one.pool,
+                one.source,
+                f"{usd_of_micro(one.left_micro_usd)} of {usd_of_micro(one.minted_micro_usd)}",
+                stamp(one.minted_at_ms),
+                stamp(one.expires_at_ms),
             ]
-            for lot in found
+            for one in found
         ]
-        total = grouped(sum(lot.left for lot in found))
-        return card(
-            "Credits",
-            table("Lots of credits in the order of their use", columns, lines),
-            note=f"{total} left",
-        )
+        note = f"{usd_of_micro(sum(one.left_micro_usd for one in found))} left"
+        return card("Credits", table("Lots of credits in the order of their use", columns, lines), note=note)
 
     live.panel(
         "Reservations", lambda: desk.work(lambda: reader.holds(tenant, SHOWN)), holds, classes="card w6"

@@ -63,26 +63,27 @@ class AccountBook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reservation of a tenant that is not settled."""
+    """A reservation of a tenant that is open."""
 
     reservation_id: str
-    operation: str
-    principal: str
+    method: str
+    pool: str
     micro_usd: int
-    state: str
     made_at_ms: int
-    expires_at_ms: int | None = None
+    expires_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A lot of credits of a tenant."""
+    """A lot of prepaid money of a tenant."""
 
     lot_id: str
-    granted: int
-    left: int
-    granted_at_ms: int
-    expires_at_ms: int | None = None
+    pool: str
+    source: str
+    minted_micro_usd: int
+    left_micro_usd: int
+    minted_at_ms: int
+    expires_at_ms: int | None
 
 
 class MoneyReader(Protocol):
@@ -153,7 +154,8 @@ class InputHealth:
 
     name: str
     lag: int
-    durable_at_ms: int
+    durable_at_ms: int | None = None
+    """When something of it was last made durable, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,5 @@ class ConsoleServices:
     rejects: RejectsReplayer | None = None
     links_sign_in: bool = False
     """Whether a link may carry the credential: only for a demonstration on this machine."""
-    is_https: bool = False
     zones: Sequence[str] = ()
     """Zones to offer beside the viewer's, the tenant's and UTC."""

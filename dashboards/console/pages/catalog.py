@@ -34,7 +34,7 @@ def add(desk: Desk) -> None:
         if not isinstance(visit, Visit):
             return visit
         with page(visit, "Catalog", "What costs what") as live:
-            known = desk.services.catalog()
+            known = await desk.catalog()
             if known is None:
                 said = card(
                     "Prices",

@@ -95,7 +95,7 @@ def _event(visit: Visit, live: Any, tenant: str, key: str) -> None:
     def show(found: EventChain) -> Markup:
         if not found.rows:
             return show_missing(found, zone)
-        return card(f"The chain of {key}", show_chain(found, zone, desk.services.catalog()))
+        return card(f"The chain of {key}", show_chain(found, zone, found.catalog))
 
     live.panel(f"The chain of {key}", read, show)
 
