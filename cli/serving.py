@@ -37,12 +37,13 @@ from billing.policy import Policy
 from billing.store import Store, open_store
 from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
 from cli.clock import SystemClock
+from cli.console_serving import ConsoleParts, console_on
 from cli.http_server import HttpSettings, listening
 from cli.ledger_metrics import LedgerMetrics, watched
 from cli.ledger_reader import LedgerReader
 from cli.secret import read_secret
 from cli.serving_caps import CapsDesk, Loop, open_caps
-from cli.serving_flow import EmbeddedFlow
+from cli.serving_flow import EmbeddedFlow, make_intake
 from cli.serving_ingest import IngestOptions, open_ingest
 from cli.stripe_beside import stripe_beside
 from cli.stripe_webhooks import SECRET_VARIABLE, read_secrets, taker
@@ -86,6 +87,12 @@ class ServeOptions:
     policy: Policy = field(default_factory=Policy)
     ingest: IngestOptions | None = None
     """None: no events are taken."""
+    has_console: bool = True
+    """The console needs a ledger to show."""
+    demo_token: str = ""
+    """Lets into the console by a link: for a demonstration only."""
+    greet: Callable[[int], None] | None = None
+    """Told the port in place of the usual line."""
 
 
 @dataclass(slots=True)
@@ -118,6 +125,9 @@ def run_service(options: ServeOptions) -> None:
         listen = HttpSettings(options.host, options.port, options.head_timeout_s, grace_s=options.grace_s)
 
         def tell(port: int) -> None:
+            if options.greet:
+                options.greet(port)
+                return
             typer.echo(f"serving at http://{options.host}:{port}; stop with SIGTERM", err=True)
 
         @contextmanager
@@ -182,7 +192,29 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, Cap
         sick=lambda: [sentence for look in parts.sick for sentence in look()],
         more_metrics=parts.metrics,
     )
+    if options.has_console and ledger is not None:
+        parts.mounts.append(_console(options, services, parts, ledger))
     return services, parts, desk
+
+
+def _console(options: ServeOptions, services: Services, parts: Parts, ledger: LedgerReader) -> Mount:
+    ingest = options.ingest
+    return console_on(
+        ConsoleParts(
+            services.store,
+            ledger,
+            services.clock,
+            services.keys.find,
+            services.admin_door,
+            options.accounts,
+            services.catalog,
+            services.sick,
+            parts.flow.health if parts.flow else None,
+            services.log,
+            (lambda: make_intake(ingest.run, ingest.types)) if ingest else None,
+            options.demo_token,
+        )
+    )
 
 
 def _doors(options: ServeOptions) -> tuple[TokenDoor | None, TokenDoor | None]:
