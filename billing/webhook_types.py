@@ -19,6 +19,8 @@ from billing.store import Store
 from billing.tables import intents, invoices
 from pipeline.outbox import OPEN_FOR_PROOF, State
 
+DUPLICATE = "duplicate_meter_event"
+"""The stream's word for an identifier that is there already: the report arrived, this was its repetition."""
 _log = structlog.get_logger(__name__)
 Event = Mapping[str, Any]
 
@@ -108,7 +110,7 @@ def _reject(connection: Connection, identifier: str, code: str, event_id: str, n
     columns = (intents.c.id, *REPORT_COLUMNS, *STANDING_COLUMNS)
     row = connection.execute(select(*columns).where(intents.c.identifier == identifier)).first()
     said = {"event_id": event_id, "identifier": identifier, "code": code}
-    if row is None or State(row.state) not in OPEN_FOR_PROOF:
+    if row is None or State(row.state) not in OPEN_FOR_PROOF or code == DUPLICATE:
         _log.info("report_not_rejected", tenant="" if row is None else row.tenant, **said)
         return
     detail = f"Stripe received it and then refused it: {code}"

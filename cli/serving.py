@@ -42,7 +42,7 @@ from cli.http_server import HttpSettings, listening
 from cli.ledger_metrics import LedgerMetrics, watched
 from cli.ledger_reader import LedgerReader
 from cli.secret import read_secret
-from cli.serving_caps import CapsDesk, Loop, open_caps
+from cli.serving_caps import TOUCHED_EVERY_MS, CapsDesk, Loop, Touched, open_caps, read_touched
 from cli.serving_flow import EmbeddedFlow, make_intake
 from cli.serving_ingest import IngestOptions, open_ingest
 from cli.stripe_beside import stripe_beside
@@ -164,6 +164,8 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, Cap
     policy = replace(options.policy, caller_key=_caller_key(service_door, admin_door))
     desk = open_caps(store, clock, secrets.token_hex, policy, reader, log, options.refresh_ms)
     stack.callback(desk.caps.close)
+    if parts.flow is not None and reader is not None:
+        desk.loops.append(_touched_loop(parts.flow, store, reader, clock))
     parts.metrics.append(desk.metrics)
     parts.sick.append(desk.sick)
     if options.accounts:
@@ -272,6 +274,12 @@ def _caller_key(*doors: TokenDoor | None) -> bytes:
 
 def _catalog_of(path: Path | None) -> Callable[[], Catalog]:
     return default_catalog if path is None else lambda: load_catalog(path)
+
+
+def _touched_loop(flow: EmbeddedFlow, store: Store, reader: LedgerSpend, clock: SystemClock) -> Loop:
+    touched = Touched()
+    flow.note_counted = touched.add
+    return Loop("touched", TOUCHED_EVERY_MS, lambda: read_touched(touched, store, reader, clock))
 
 
 def _open_ingest(options: IngestOptions | None, parts: Parts, stack: ExitStack) -> EventLog | None:

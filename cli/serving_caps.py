@@ -5,7 +5,7 @@ again; what was not done stays where it is and is done then. Several processes m
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from pipeline.ports import Clock, EventLog
 
 STALE_MS = 60_000
 """Figures that are older than this make the service unwell."""
+TOUCHED_WAIT_S, TOUCHED_EVERY_MS = 0.2, 10
 EXPIRE_EVERY_MS, PRUNE_EVERY_MS, SEND_EVERY_MS = 1_000, 3_600_000, 50
 _log = structlog.get_logger("millrace.caps")
 
@@ -54,6 +55,38 @@ class Loop:
         if self._is_told:
             _log.info("loop_goes_on", loop=self.name)
         self._is_told, self.done_at_ms = False, now_ms()
+
+
+class Touched:
+    """Tenants of whom the flow in this process has counted something since they were last read."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._some = threading.Condition()
+
+    def add(self, names: Collection[str]) -> None:
+        """Note tenants; from any thread."""
+        with self._some:
+            self._names.update(names)
+            self._some.notify()
+
+    def take(self, wait_s: float) -> set[str]:
+        """Take those that are noted; with none, wait so long for some."""
+        with self._some:
+            self._some.wait_for(lambda: bool(self._names), wait_s)
+            names, self._names = self._names, set()
+            return names
+
+
+def read_touched(touched: Touched, store: Store, reader: SpendReader, clock: Clock) -> None:
+    """Read the figures of tenants as soon as the flow has counted something of them; what fails is tried again."""
+    names = touched.take(TOUCHED_WAIT_S)
+    try:
+        if names:
+            refresh(store, reader, clock, names)
+    except MillraceError:
+        touched.add(names)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

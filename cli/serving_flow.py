@@ -13,7 +13,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +26,19 @@ from cli.metrics import Metrics
 from cli.progress import quiet_stdout
 from cli.running import RunOptions, frozen_heap, is_known_tenant, make_preparer, summary_of
 from pipeline.accounts import Accounts, load_accounts
+from pipeline.batch import Batch
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.chunk import Origin
+from pipeline.columns import Int32s
 from pipeline.decode import Decoder
 from pipeline.durable import Durable
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
 from pipeline.formats.typed import load_types
 from pipeline.health import Health
 from pipeline.intake import Intake, Judge, Sender
+from pipeline.kernels.layout import KIND_TENANT
 from pipeline.lane import Lane
+from pipeline.ports import Commit, Voided
 from pipeline.rating import Rater
 from pipeline.sources.bounds import Bounds
 from pipeline.sources.files import FormatChoice
@@ -43,7 +47,7 @@ from pipeline.spend import SpendFilter, SpendWindows
 from pipeline.strict import Rules
 from sinks.decisions import LedgerDecisions, load_windows
 from sinks.inserts import Retry
-from sinks.ledger import Ledger, LedgerLane, ReadAgain
+from sinks.ledger import Hot, Ledger, LedgerLane, ReadAgain
 from sinks.spool import Spool, SpoolLimits
 
 _HOUR_MS = 3_600_000
@@ -92,6 +96,8 @@ class EmbeddedFlow:
         self._accounts = load_accounts(run.accounts) if run.accounts else Accounts()
         self._state = RunState(RejectBudget(run.reject_budget))
         self._asked = threading.Event()
+        self.note_counted: Callable[[Collection[str]], None] = lambda _tenants: None
+        """Told after each commit which tenants it may have been about."""
         self.log = Spool(options.spool, secrets.randbits(32), options.limits, report=_say)
         try:
             self._open()
@@ -178,7 +184,7 @@ class EmbeddedFlow:
             lambda: make_preparer(options, self._catalog, accounts, formats, run, lanes),
             lambda lane: Lane(
                 lane,
-                LedgerLane(url, run, lane, lanes, hot, self._replays, ReadAgain({}, {}), clock, retry),
+                self._ledger_lane(lane, hot),
                 SpendFilter(accounts),
             ),
             lambda lane: SpendWindows(lane, lanes, accounts, windows),
@@ -187,6 +193,15 @@ class EmbeddedFlow:
             state,
             lanes,
         )
+
+    def _ledger_lane(self, lane: int, hot: Hot) -> LedgerLane:
+        options = self._options.run
+        made = _TellingLane(
+            options.ledger, self._run, lane, options.workers, hot, self._replays, ReadAgain({}, {}), self._clock,
+            self._retry,
+        )  # fmt: skip
+        made.tell, made.tenants = self.note_counted, set()
+        return made
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
@@ -203,6 +218,27 @@ class EmbeddedFlow:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class _TellingLane(LedgerLane):
+    """A lane's way to the ledger that tells of whom it may have made rows durable."""
+
+    tell: Callable[[Collection[str]], None]
+    tenants: set[str]
+
+    def append(self, batch: Batch, rows: Int32s) -> None:
+        """See `LaneLedger`."""
+        self.tenants.update(batch.dictionary.values(KIND_TENANT, batch.columns))
+        super().append(batch, rows)
+
+    def commit(self, commit: Commit) -> list[Voided]:
+        """See `LaneLedger`."""
+        tenants = self.tenants | {correction.tenant for correction in commit.corrections}
+        self.tenants = set()
+        voided = super().commit(commit)
+        if tenants:
+            self.tell(tenants)
+        return voided
 
 
 def _leave(ended: threading.Event, grace_s: int) -> None:
