@@ -36,6 +36,11 @@ _MARK = ".millrace-demo"
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder for it; emptied first.")]
 Events = Annotated[int, typer.Option(min=1000, help="How many lines of events.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed gives other events.")]
+Console = Annotated[
+    bool | None,
+    typer.Option("--console/--no-console", help="Serve the console at the end; else on a terminal only."),
+]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Its port; else 8080, or any that is free.")]
 Workers = Annotated[int, typer.Option(min=1, max=64, envvar="MILLRACE_WORKERS", help="Worker threads.")]
 
 
@@ -66,8 +71,18 @@ class Stage:
 
 
 @app.command()
-def demo(out: Out = Path("demo"), events: Events = 100_000, seed: Seed = 1, workers: Workers = 2) -> None:
-    """Make up events, run the main job on them with an embedded ledger, and show what came of it."""
+def demo(  # noqa: PLR0913, PLR0917 - one argument for each flag
+    out: Out = Path("demo"),
+    events: Events = 100_000,
+    seed: Seed = 1,
+    workers: Workers = 2,
+    console: Console = None,
+    port: Port = None,
+) -> None:
+    """Make up events, run the main job on them with an embedded ledger, and show what came of it.
+
+    On a terminal the console is served at the end, until it is interrupted.
+    """
     stage = Stage(out.absolute())
     stage.clear()
     now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=SystemClock().now_ms())
@@ -80,6 +95,10 @@ def demo(out: Out = Path("demo"), events: Events = 100_000, seed: Seed = 1, work
         _report(client, stage, summary, accounts, now)
         _hold(summary, _rejects(client), expected)
     _next_steps(stage, now)
+    if sys.stdin.isatty() and sys.stdout.isatty() if console is None else console:
+        from cli.demo_console import serve_console  # noqa: PLC0415 - slow to load: only who wants it waits
+
+        serve_console(stage.folder, stage.ledger, stage.events, port, workers)
 
 
 def _run(stage: Stage, workers: int) -> dict[str, Any]:

@@ -189,6 +189,11 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
     run_service(options)
 
 
+def default_rates() -> dict[Limit, Rate]:
+    """How often doors open where nothing else is said."""
+    return _rates([])
+
+
 def _rates(given: list[str]) -> dict[Limit, Rate]:
     """The default rates with those that were given in their place; raises `UsageError`."""
     texts = dict(DEFAULT_RATES)

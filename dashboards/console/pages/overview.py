@@ -82,7 +82,7 @@ def _build(visit: Visit, live: Any, chosen: str) -> None:
 
     over = stretch(chosen, desk.now_s, zone)
     with ui.element("div").classes("cols"):
-        with ui.element("section").classes("card fill w8"):
+        with ui.element("section").classes("card grow w8"):
             head = segments("How far back", RANGES, over.name, "/")
             ui.html(card("Spend over time", note=head).html, sanitize=False)
             chart = draw()
