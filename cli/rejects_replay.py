@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ from pipeline.ports import DecisionSink
 from pipeline.sources.files import FormatChoice
 from pipeline.sources.replays import ORIGIN, ReplayFormats, ReplayReader, format_of
 from pipeline.spend import SpendFilter, SpendWindows
+from queries.rejects import find_reject
 from sinks.clickhouse import connect
 from sinks.decisions import LedgerDecisions, load_windows
 from sinks.inserts import Retry
@@ -50,7 +51,8 @@ class ReplayOptions:
 
 def replay(  # noqa: PLR0913, PLR0917 - one argument for each flag
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME ...]", help="Whole names of rejects; none: all.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME ...]", help="Rejects, by how their names begin; none: all."),
     ] = None,
     ledger: Annotated[
         str | None, typer.Option(envvar="MILLRACE_LEDGER", help="The URL of the ledger.")
@@ -134,7 +136,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument for each flag
         hot_keys_max=hot_keys_max, refuse_late=late == "refuse",
     )  # fmt: skip
     publishing = KafkaOptions(brokers or "", "", "millrace", kafka or [], decisions_topic=decisions_topic)
-    chosen = Selection(tuple(name.lower() for name in names or ()), reason, topic, tenant, since, again)
+    chosen = Selection(tuple(names or ()), reason, topic, tenant, since, again)
     with quiet_stdout():
         summary = run_replay(options, ReplayOptions(chosen, header, publishing if decisions_topic else None))
     typer.echo(json.dumps(summary) if json_ else _text(summary))
@@ -159,11 +161,11 @@ def run_replay(options: RunOptions, more: ReplayOptions) -> dict[str, Any]:
     store = Ledger(options.ledger, clock)
     state = RunState(RejectBudget(1))
     retry = Retry(state.stop, report=_say)
-    _refuse_unknown(store, more.selection)
+    selection = _whole_names(store, more.selection)
     run_ = store.begin_run(secrets.randbits(128), refuse_late=options.refuse_late)
     log = ReplayLog(connect(options.ledger), clock, retry)
     entered = log.append(
-        more.selection, Reading(partial(format_of, chosen=options.format_name), more.header), run_
+        selection, Reading(partial(format_of, chosen=options.format_name), more.header), run_
     )
     bounds = log.bounds()
     starts, replays, _ = store.plan_partitions([bounds], run_, accept_gap=False)
@@ -210,18 +212,11 @@ def _decisions(
     return make
 
 
-def _refuse_unknown(store: Ledger, chosen: Selection) -> None:
-    """Raise `UsageError` for a name that no reject has."""
-    if not chosen.names:
-        return
-    found = store.client.query(
-        "SELECT DISTINCT reject FROM rejects WHERE has({names:Array(String)}, reject)",
-        parameters={"names": list(chosen.names)},
+def _whole_names(store: Ledger, chosen: Selection) -> Selection:
+    """Replace the beginnings of names; raises `UsageError` for one that no reject has, or several."""
+    return replace(
+        chosen, names=tuple(str(find_reject(store.client, name)["reject"]) for name in chosen.names)
     )
-    missing = sorted(set(chosen.names) - {str(row[0]) for row in found.result_rows})
-    if missing:
-        msg = f"there is no reject {missing[0]!r}: give its whole name, `millrace rejects list` shows it"
-        raise UsageError(msg)
 
 
 def _text(summary: dict[str, Any]) -> str:
