@@ -1,4 +1,4 @@
-"""What must be true of accounts and caps at any quiet moment; each check gives a sentence for each violation."""
+"""What must be true of accounts and caps at any quiet moment; each check gives a finding for each violation."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,20 +8,33 @@ from billing import audit
 from billing.book import OPEN
 from billing.cap_tables import entries, lots, reservations, settlements, spend_windows, tenants, usage_events
 from billing.store import Store
+from pipeline.findings import Finding, Result
 
 SEEN_WITHIN_MS = 3_600_000
 """A settlement that the ledger does not hold after so long is told."""
-Check = Callable[[Connection, int], Iterator[str]]
+_BY_HAND = "someone changed the control store by hand: compare with a backup"
+Check = Callable[[Connection, int], Iterator[Finding]]
 
 
-def check_caps(store: Store, now_ms: int) -> list[str]:
-    """Run all checks; nothing found: all holds."""
+def check_caps(store: Store, now_ms: int) -> Result:
+    """Run all checks, the audit's chains among them."""
+    result = Result(of="tenants")
     with store.read() as connection:
-        found = [sentence for check in CHECKS for sentence in check(connection, now_ms)]
-    return found + [f"audit chain {f.chain!r}, entry {f.number}: {f.why}" for f in audit.verify(store)]
+        count = select(func.count()).select_from(tenants).where(tenants.c.tenant != "")
+        result.compared = int(connection.execute(count).scalar_one())
+        for check in CHECKS:
+            result.add(check(connection, now_ms))
+    result.add(
+        Finding(
+            f"chain {broken.chain!r}, entry {broken.number}", "the audit is not as it was written", "an unbroken chain",
+            broken.why, "compare with a backup: someone changed the control store by hand",
+        )
+        for broken in audit.verify(store)
+    )  # fmt: skip
+    return result
 
 
-def holds_equal_open_reservations(connection: Connection, _now_ms: int) -> Iterator[str]:
+def holds_equal_open_reservations(connection: Connection, _now_ms: int) -> Iterator[Finding]:
     """What a tenant's row says is held is the sum of its open reservations."""
     held = func.coalesce(
         func.sum(case((reservations.c.state == OPEN, reservations.c.amount_micro), else_=0)), 0
@@ -33,10 +46,13 @@ def holds_equal_open_reservations(connection: Connection, _now_ms: int) -> Itera
         .having(tenants.c.held_micro != held)
     )
     for row in connection.execute(query):
-        yield f"tenant {row.tenant!r} holds {row.held_micro} micro-USD, its open reservations {row.open_micro}"
+        yield Finding(
+            f"tenant {row.tenant}", "what is held is not what open reservations hold", f"{row.open_micro} micro-USD",
+            f"{row.held_micro}", _BY_HAND,
+        )  # fmt: skip
 
 
-def pending_equals_unseen_settlements(connection: Connection, _now_ms: int) -> Iterator[str]:
+def pending_equals_unseen_settlements(connection: Connection, _now_ms: int) -> Iterator[Finding]:
     """What a window has pending is what was settled in it and is not in the ledger's sum."""
     missing = case(
         (usage_events.c.seen_at_ms.is_(None), usage_events.c.amount_micro),
@@ -63,11 +79,13 @@ def pending_equals_unseen_settlements(connection: Connection, _now_ms: int) -> I
             .where(spend_windows.c.window == window, spend_windows.c.pending_micro != wanted)
         )
         for tenant, start_s, pending, sum_micro in connection.execute(query):
-            what = f"tenant {tenant!r}, {window} from {start_s}"
-            yield f"{what}: pending are {pending} micro-USD, unseen settlements {sum_micro}"
+            yield Finding(
+                f"tenant {tenant}, {window} from {start_s}", "what is pending is not what the ledger does not have yet",
+                f"{sum_micro} micro-USD", f"{pending}", _BY_HAND,
+            )  # fmt: skip
 
 
-def lots_equal_their_entries(connection: Connection, _now_ms: int) -> Iterator[str]:
+def lots_equal_their_entries(connection: Connection, _now_ms: int) -> Iterator[Finding]:
     """What remains of a lot is the sum of its entries."""
     total = func.coalesce(func.sum(entries.c.amount_micro), 0)
     query = (
@@ -77,10 +95,16 @@ def lots_equal_their_entries(connection: Connection, _now_ms: int) -> Iterator[s
         .having(lots.c.remaining_micro != total)
     )
     for lot, remaining, sum_micro in connection.execute(query):
-        yield f"lot {lot} has {remaining} micro-USD left, its entries add up to {sum_micro}"
+        yield Finding(
+            f"lot {lot}",
+            "what remains is not the sum of the entries",
+            f"{sum_micro} micro-USD",
+            f"{remaining}",
+            _BY_HAND,
+        )
 
 
-def settlements_equal_their_events(connection: Connection, _now_ms: int) -> Iterator[str]:
+def settlements_equal_their_events(connection: Connection, _now_ms: int) -> Iterator[Finding]:
     """What was settled is what goes to the ledger, and what credits paid is what lots lost."""
     emitted = (
         select(usage_events.c.settlement_id, func.sum(usage_events.c.amount_micro).label("micro"))
@@ -93,7 +117,13 @@ def settlements_equal_their_events(connection: Connection, _now_ms: int) -> Iter
         .where(func.coalesce(emitted.c.micro, -1) != settlements.c.amount_micro)
     )
     for ident, amount, micro in connection.execute(query):
-        yield f"settlement {ident} is of {amount} micro-USD, its events of {micro}"
+        yield Finding(
+            f"settlement {ident}",
+            "its events are not of its amount",
+            f"{amount} micro-USD",
+            f"{micro}",
+            _BY_HAND,
+        )
     burned = (
         select(entries.c.settlement_id, func.sum(-entries.c.amount_micro).label("micro"))
         .where(entries.c.entry_type == "burn")
@@ -107,10 +137,16 @@ def settlements_equal_their_events(connection: Connection, _now_ms: int) -> Iter
         .where(paid != settlements.c.credit_micro)
     )
     for ident, credit, micro in connection.execute(query):
-        yield f"settlement {ident} was paid {credit} micro-USD from credits, lots lost {micro}"
+        yield Finding(
+            f"settlement {ident}",
+            "lots did not lose what credits paid",
+            f"{credit} micro-USD",
+            f"{micro}",
+            _BY_HAND,
+        )
 
 
-def settlements_arrive(connection: Connection, now_ms: int) -> Iterator[str]:
+def settlements_arrive(connection: Connection, now_ms: int) -> Iterator[Finding]:
     """A settlement is in the ledger within an hour, with the amount that was settled."""
     late = and_(usage_events.c.seen_at_ms.is_(None), usage_events.c.occurred_at_ms < now_ms - SEEN_WITHIN_MS)
     wrong = and_(
@@ -118,12 +154,16 @@ def settlements_arrive(connection: Connection, now_ms: int) -> Iterator[str]:
     )
     for row in connection.execute(select(usage_events).where(late).order_by(usage_events.c.id).limit(100)):
         where = "the event log" if row.sent_at_ms is None else "the ledger"
-        yield f"settlement event {row.key} of tenant {row.tenant!r} has not come to {where} within an hour"
+        yield Finding(
+            f"{row.key} of tenant {row.tenant}", f"a settlement has not come to {where}", "to be there within an hour",
+            "nothing", "look whether `millrace serve` and the run that reads its events are at work",
+        )  # fmt: skip
     for row in connection.execute(select(usage_events).where(wrong).order_by(usage_events.c.id).limit(100)):
-        yield (
-            f"settlement event {row.key} of tenant {row.tenant!r} is of {row.amount_micro} micro-USD, the ledger has "
-            f"{row.seen_micro}: let the catalog price the operation settlement at 1 micro-USD a unit"
-        )
+        yield Finding(
+            f"{row.key} of tenant {row.tenant}", "the ledger has another amount than was settled",
+            f"{row.amount_micro} micro-USD", f"{row.seen_micro}",
+            "let the catalog price the operations of settlements at 1 micro-USD a unit",
+        )  # fmt: skip
 
 
 CHECKS: tuple[Check, ...] = (

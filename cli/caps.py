@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 from clickhouse_connect.driver.client import Client
 
+from cli.caps_modes import mode, report
 from cli.clock import SystemClock
+from cli.known_accounts import known_accounts
 from cli.reading import Form, opened
-from pipeline.accounts import Account, Accounts, load_accounts
+from pipeline.accounts import Account
 from pipeline.errors import UsageError
 from pipeline.zones import window_starts
 from queries.named import find_query, run
@@ -22,6 +24,8 @@ from queries.totals import MICRO, PICO, exact
 DAY_S = 86_400
 
 app = typer.Typer(help="Show what a tenant has spent of its limits.", no_args_is_help=True)
+app.command()(mode)
+app.command()(report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,12 @@ def show(  # noqa: PLR0913, PLR0917 - one argument for each flag
     accounts: Annotated[
         Path | None, typer.Option(envvar="MILLRACE_ACCOUNTS", help="Limits, thresholds and time zones.")
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MILLRACE_CONTROL", help="The control store that has the limits, in place of --accounts."
+        ),
+    ] = None,
     at: Annotated[str, typer.Option(help="The moment that is current, with its offset; else now.")] = "",
     decisions: Annotated[int, typer.Option(min=0, help="How many of the last decisions to show.")] = 5,
     format: Annotated[Form, typer.Option(help="How to write it.")] = Form.TABLE,  # noqa: A002
@@ -65,7 +75,7 @@ def show(  # noqa: PLR0913, PLR0917 - one argument for each flag
 
     Days and months are those of the tenant's time zone. Metered and credit usage counts, as in the caps.
     """
-    account = (load_accounts(accounts) if accounts else Accounts()).get(tenant)
+    account = known_accounts(accounts, control).get(tenant)
     now_s = _seconds(at) if at else SystemClock().now_ms() // 1000
     with opened(ledger) as client:
         windows = list(current_windows(client, account, now_s))

@@ -44,6 +44,9 @@ COMMANDS = {
     "rejects": Entry("List what was rejected, and why.", is_group=True),
     "periods": Entry("Lock billing periods, and open them again.", is_group=True),
     "caps": Entry("Show what a tenant has spent of its limits.", is_group=True),
+    "tenants": Entry("Look after tenants: limits, tiers, modes and keys.", is_group=True),
+    "credits": Entry("Mint credits, and see what is left of them.", is_group=True),
+    "audit": Entry("See who changed what, and check that the record is whole.", is_group=True),
     "stripe": Entry("Report metered usage to Stripe.", is_group=True),
     "catalog": Entry("Look after the catalog of prices.", is_group=True),
     "serve": Entry("Serve the HTTP interface and the console."),
@@ -52,6 +55,7 @@ COMMANDS = {
     "sample": Entry("Write made-up events and what must come of them."),
     "demo": Entry("Try the main job on made-up events, and read what came of it."),
     "bench": Entry("Measure the speed of this machine."),
+    "measure": Entry("Measure a service over HTTP.", is_group=True),
 }
 
 

@@ -16,6 +16,7 @@ import typer
 from clickhouse_connect.driver.client import Client
 
 from billing.books import check_books
+from billing.cap_checks import check_caps
 from cli.clock import SystemClock
 from cli.explain import HERE
 from cli.progress import quiet_stdout
@@ -178,6 +179,16 @@ def check_voids(ground: Ground) -> Result:
         streaming.close()
 
 
+def check_money(ground: Ground) -> Result:
+    """Hold what the caps keep against itself, and the audit's chains against their heads."""
+    with ground.desk() as desk:
+        if desk is None:
+            return Result(
+                of="tenants", not_checked="no control store is here: name it with --state or --control"
+            )
+        return check_caps(desk.store, SystemClock().now_ms())
+
+
 KEYS = Check("keys", "2", "each key counts once", check_keys)
 CHECKS = (
     Check("inputs", "1, 5", "accepted and rejected were noted as they stand", check_inputs),
@@ -187,6 +198,7 @@ CHECKS = (
     Check("windows", "3, 7", "the last decision of each window is what its sum says", check_windows),
     Check("decisions", "7", "each crossing was decided once", lambda g: check_decisions(g.client)),
     Check("stripe", "4", "told + owed + carried = metered rows", check_stripe),
+    Check("caps", "3, 4", "holds, credits, settlements and the audit agree with themselves", check_money),
     Check("prices", "6", "rating again under the same version gives the same", check_prices),
 )
 """Beside `KEYS`, which comes first: it mends."""

@@ -171,7 +171,7 @@ class CapsMachine(RuleBasedStateMachine):
         told = self.stage.ask(Authorize(self.tenant, 0)).spend.day
         assert told.pending_micro == 0
         assert told.ledger_micro == self.model.others + self.model.settled
-        assert check_caps(self.stage.store, self.stage.clock.ms) == []
+        assert check_caps(self.stage.store, self.stage.clock.ms).findings == []
 
     def _pass(self, seconds):
         self.stage.clock.ms += seconds * 1000
