@@ -20,7 +20,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api.keys import KnownKey
 from api.problems import Code, Problem, request_id_of
-from api.services import Services, services_of
+from api.services import Services, found_services
 from api.tokens import TokenDoor, Verdict
 
 KEY_PREFIX = "mrk_"
@@ -105,7 +105,7 @@ def _only(request: Request, caller: Caller, *kinds: CallerKind) -> Caller:
 
 
 async def _caller(request: Request) -> Caller:
-    services = services_of(request)
+    services = found_services(request)
     _refuse_repeated(request)
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
     credential = credential.strip()

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from itertools import count
 from typing import Any, Protocol
 
 import structlog
@@ -54,7 +55,8 @@ class Frame:
         note: Note,
     ) -> None:
         self._app, self._settings = app, settings
-        self._random_hex, self._monotonic_ns, self._note = random_hex, monotonic_ns, note
+        self._monotonic_ns, self._note = monotonic_ns, note
+        self._process, self._numbers = random_hex(10), count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on in its frame; websockets and the life of the process pass as they are."""
@@ -112,8 +114,9 @@ class Frame:
         return self._settings.body_max
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
+        """The id that came, else the process's random name and a number: no system call for each request."""
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        return given if REQUEST_ID.fullmatch(given) else self._random_hex(16)
+        return given if REQUEST_ID.fullmatch(given) else f"{self._process}-{next(self._numbers)}"
 
     def _tell(self, scope: Scope, status: int, spent_ns: int) -> None:
         route = getattr(scope.get("route"), "path", "") or "(none)"

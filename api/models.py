@@ -1,6 +1,7 @@
 """What bodies are made of: members in camelCase, money as integer micro-USD in text, moments in RFC 3339."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,5 +27,10 @@ class Model(BaseModel):
 
 def moment(epoch_ms: int) -> str:
     """Write a moment."""
-    whole = datetime.fromtimestamp(epoch_ms // 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03}Z"
+    return f"{_whole(epoch_ms // 1000)}.{epoch_ms % 1000:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _whole(epoch_s: int) -> str:
+    """Write whole seconds; those of windows and of now are written again and again."""
+    return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -70,7 +70,12 @@ class Services:
     """Metrics of other parts in Prometheus' text format."""
 
 
-def services_of(request: Request) -> Services:
-    """The services of the application that a request is for; also good as a dependency."""
+def found_services(request: Request) -> Services:
+    """The services of the application that a request is for."""
     found: Services = request.app.state.services
     return found
+
+
+async def services_of(request: Request) -> Services:
+    """The same as a dependency; asynchronous, because FastAPI would send a plain function to another thread."""
+    return found_services(request)
