@@ -8,64 +8,24 @@ Delivery: at least once to each target; the alert's id tells a second copy. Para
 number of workers may send.
 """
 
-import hashlib
-import hmac
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
 from billing.cap_tables import alerts, deliveries
 from billing.store import Store
+from pipeline.letters import Letter, Receipt, Target
 
 PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
 ATTEMPTS_MAX = 12
 PAUSE_MS, PAUSE_MS_MAX = 1_000, 3_600_000
 LEASE_MS = 60_000
 """Longer than any attempt takes."""
+NEWS_MS = 86_400_000
+KEPT_MS = 90 * 86_400_000
 TOGETHER = 50
 DETAIL_MAX = 500
-SIGNATURE_HEADER = "X-Millrace-Signature"
-ID_HEADER = "X-Millrace-Alert-Id"
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One attempt to deliver an alert."""
-
-    delivery_id: int
-    alert_id: int
-    target: str
-    kind: str
-    tenant: str
-    body: bytes
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What a target said."""
-
-    is_taken: bool
-    detail: str = ""
-    retry_after_ms: int = 0
-
-
-class Target(Protocol):
-    """Where alerts go."""
-
-    name: str
-
-    def send(self, letter: Letter, now_ms: int) -> Receipt:
-        """Hand one over, within less than `LEASE_MS`; whatever goes wrong is told by the receipt."""
-        ...
-
-
-def signature(secret: str, timestamp_s: int, body: bytes) -> str:
-    """Sign a body at a moment: `t=<seconds>,v1=<HMAC-SHA256 of "seconds.body">`, as Stripe does it."""
-    mac = hmac.new(secret.encode(), str(timestamp_s).encode() + b"." + body, hashlib.sha256)
-    return f"t={timestamp_s},v1={mac.hexdigest()}"
 
 
 class Courier:
@@ -77,9 +37,12 @@ class Courier:
         targets: Sequence[Target],
         now_ms: Callable[[], int],
         randbelow: Callable[[int], int],
+        addressees: Collection[str] | None = None,
     ) -> None:
+        """Send to `targets`; `addressees` are the names of all targets where other couriers send to some of them."""
         self._store, self._now_ms, self._randbelow = store, now_ms, randbelow
         self._targets = {target.name: target for target in targets}
+        self._addressees = set(addressees or self._targets)
 
     def turn(self) -> int:
         """Address what is new and send what is due; returns how many deliveries were tried."""
@@ -98,20 +61,29 @@ class Courier:
             return Receipt(is_taken=False, detail=f"{type(error).__name__}: {error}")
 
     def _address(self) -> None:
-        """Make a delivery of each new alert for each target."""
+        """Make a delivery of each new alert for each addressee; what was told to nobody for a day is no news."""
         now = self._now_ms()
+        if not self._has_new():
+            return
         with self._store.write() as connection:
-            new = select(alerts.c.id).where(alerts.c.addressed_at_ms.is_(None)).order_by(alerts.c.id)
-            ids = connection.execute(new.limit(1_000)).scalars().all()
+            new = select(alerts.c.id, alerts.c.made_at_ms).where(alerts.c.addressed_at_ms.is_(None))
+            found = connection.execute(new.order_by(alerts.c.id).limit(1_000)).all()
+            ids = [row.id for row in found]
             rows = [
-                {"alert_id": one, "target": name, "state": PENDING, "due_at_ms": now}
-                for one in ids
-                for name in self._targets
+                {"alert_id": row.id, "target": name, "state": PENDING, "due_at_ms": now}
+                for row in found
+                if row.made_at_ms > now - NEWS_MS
+                for name in sorted(self._addressees)
             ]
             if rows:
                 connection.execute(insert(deliveries), rows)
             if ids:
                 connection.execute(update(alerts).where(alerts.c.id.in_(ids)).values(addressed_at_ms=now))
+
+    def _has_new(self) -> bool:
+        with self._store.read() as connection:
+            query = select(alerts.c.id).where(alerts.c.addressed_at_ms.is_(None)).limit(1)
+            return connection.execute(query).first() is not None
 
     def _take(self) -> list[Letter]:
         now = self._now_ms()
@@ -128,6 +100,9 @@ class Courier:
             .order_by(deliveries.c.due_at_ms, deliveries.c.id)
             .limit(TOGETHER)
         )
+        with self._store.read() as connection:
+            if connection.execute(query.limit(1)).first() is None:
+                return []
         with self._store.write() as connection:
             rows = connection.execute(query).all()
             ids = [row[0] for row in rows]
@@ -205,3 +180,13 @@ def _counts(connection: Connection) -> dict[str, int]:
     new = select(func.count()).select_from(alerts).where(alerts.c.addressed_at_ms.is_(None))
     counts = {state: int(count) for state, count in connection.execute(by_state)}
     return {PENDING: 0, DELIVERED: 0, DEAD: 0, **counts, "new": int(connection.execute(new).scalar_one())}
+
+
+def prune_alerts(store: Store, now_ms: int) -> int:
+    """Forget alerts that are three months old, with their deliveries; returns how many."""
+    old = select(alerts.c.id).where(
+        alerts.c.made_at_ms < now_ms - KEPT_MS, alerts.c.addressed_at_ms.is_not(None)
+    )
+    with store.write() as connection:
+        connection.execute(deliveries.delete().where(deliveries.c.alert_id.in_(old)))
+        return int(connection.execute(alerts.delete().where(alerts.c.id.in_(old))).rowcount)

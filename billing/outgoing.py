@@ -24,7 +24,7 @@ def send_events(store: Store, log: EventLog, now_ms: int, *, wait_s: int = 30) -
     sent = 0
     while rows := _waiting(store):
         log.append([row[1].encode() for row in rows], now_ms, [row[2] for row in rows]).result(wait_s)
-        with store.write() as connection:
+        with store.write(survives_power_cut=False) as connection:  # a second copy adds nothing
             connection.execute(_SENT, [{"of": row[0], "at": now_ms} for row in rows])
         sent += len(rows)
     return sent

@@ -63,7 +63,7 @@ def _refresh_some(store: Store, reader: SpendReader, clock: Clock, names: Sequen
     oldest_ms = min(begun_ms, *(w.oldest_ms for w in wanted.values())) - MARGIN_MS
     spans = _spans(wanted)
     reading = reader.read(spans, oldest_ms // _QUARTER_MS * _QUARTER_MS)
-    with store.write() as connection:
+    with store.write(survives_power_cut=False) as connection:  # after a power cut it is read again
         return _write(connection, wanted, reading, begun_ms, clock.now_ms())
 
 

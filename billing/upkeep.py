@@ -23,7 +23,7 @@ def expire_due(store: Store, now_ms: int) -> int:
             names = connection.execute(query.distinct().limit(_TOGETHER)).scalars().all()
         if not names:
             return ended
-        with store.write(is_alone=False) as connection:
+        with store.write(is_alone=False, survives_power_cut=False) as connection:
             book = Book(connection, now_ms, tenants=lock_tenants(connection, names, now_ms))
             due = select(reservations).where(
                 reservations.c.tenant.in_(names),
