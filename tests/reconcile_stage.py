@@ -93,7 +93,9 @@ def first_and_again(seed, events):
 
 def run_at(ledger, folder, name, events, hours_ago, monkeypatch, **more):
     """Run a file as it would have been so many hours ago, with no keys in memory but those of the last hour."""
-    (folder / name).write_text("\n".join(json.dumps(event) for event in events))
+    text = "\n".join(json.dumps(event) for event in events)
+    if not (folder / name).exists() or (folder / name).read_text() != text:
+        (folder / name).write_text(text)
     catalog, accounts = settings_of(folder)
     monkeypatch.setattr(EarlierClock, "hours", hours_ago)
     monkeypatch.setattr(cli.run, "SystemClock", EarlierClock)
