@@ -10,13 +10,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from pipeline.errors import MillraceError, UsageError
@@ -29,19 +30,22 @@ VIEWS = "millrace.duckdb.sql"
 FORMAT = 1
 """The form of the manifest and of the sheets; it changes when a column does."""
 _PERIOD = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
-_SPILL = {"max_bytes_before_external_group_by": 1 << 28, "max_bytes_before_external_sort": 1 << 28}
+_SPILL = {
+    "max_bytes_before_external_group_by": 1 << 28,
+    "max_bytes_before_external_sort": 1 << 28,
+    "output_format_arrow_low_cardinality_as_dictionary": 0,
+    "output_format_arrow_compression_method": "none",
+}
 _READ = 1 << 20
-
-Block = Sequence[Sequence[Any]]
 
 
 class StreamingClient(Client, Protocol):
     """The part of a clickhouse-connect client that an export needs."""
 
-    def query_column_block_stream(
-        self, query: str, parameters: dict[str, Any], settings: dict[str, Any]
-    ) -> AbstractContextManager[Iterable[Block]]:
-        """Run SQL and give its rows in blocks of columns."""
+    def query_arrow_stream(
+        self, query: str, parameters: dict[str, Any], settings: dict[str, Any], *, use_strings: bool
+    ) -> AbstractContextManager[Iterable[pa.RecordBatch]]:
+        """Run SQL and give its rows in Arrow's columns."""
         ...
 
 
@@ -92,11 +96,13 @@ def _write(client: StreamingClient, sheet: Sheet, scope: Scope, folder: Path) ->
     text, parquet = (folder / f"{sheet.name}-{scope.period}.{ending}" for ending in ("csv", "parquet"))
     try:
         with (
-            client.query_column_block_stream(query.sql, parameters=bound, settings=_SPILL) as blocks,
+            client.query_arrow_stream(
+                query.sql, parameters=bound, settings=_SPILL, use_strings=True
+            ) as batches,
             sheet_writer(sheet, text, parquet) as writer,
         ):
-            for block in blocks:
-                writer.add(block)
+            for batch in batches:
+                writer.add(batch)
     except ClickHouseError as error:
         raise refusal(error, f"the query {query.name}") from error
     return Written(writer.rows, of_sheet(sheet, writer.sums))

@@ -4,13 +4,13 @@ Rows come in blocks of any size and leave in row groups of a fixed one, so that 
 the ledger chooses, leaves no trace. Memory holds one row group, however long the sheet is.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO
 
 import polars as pl
 import pyarrow as pa
@@ -51,14 +51,24 @@ class Sheet:
             for name, kind in self.columns.items()
         }
 
-    def frame(self, block: Sequence[Sequence[Any]]) -> pl.DataFrame:
-        """Make a frame of a block of columns as the query gives them; exact, or an exception."""
-        raw = {name: pl.Int64() if kind == MOMENT else kind for name, kind in self.columns.items()}
-        frame = pl.DataFrame(dict(zip(raw, block, strict=True)), schema=raw)
+    def frame(self, batch: pa.RecordBatch | pa.Table) -> pl.DataFrame:
+        """Make a frame of Arrow columns as the query gives them; exact, or an exception."""
+        frame = pl.from_arrow(batch)
+        if not isinstance(frame, pl.DataFrame):
+            raise TypeError(frame)
         return frame.select(
-            pl.col(name).cast(kind).alias(written)
+            _cast(name, kind).alias(written)
             for (name, kind), written in zip(self.columns.items(), self.written, strict=True)
         )
+
+    def empty(self) -> pl.DataFrame:
+        """A frame without rows."""
+        return pl.DataFrame(schema=dict(self.written))
+
+
+def _cast(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    return column.cast(pl.Int64()).cast(kind) if kind == MOMENT else column.cast(kind)
 
 
 PRINCIPALS = Sheet(
@@ -106,9 +116,9 @@ class SheetWriter:
     sums: dict[str, int] = field(default_factory=dict)
     _held: list[pl.DataFrame] = field(default_factory=list, init=False)
 
-    def add(self, block: Sequence[Sequence[Any]]) -> None:
-        """Take a block of columns; write the row groups that are full."""
-        self._held.append(self.sheet.frame(block))
+    def add(self, batch: pa.RecordBatch | pa.Table) -> None:
+        """Take rows in; write the row groups that are full."""
+        self._held.append(self.sheet.frame(batch))
         if sum(map(len, self._held)) < ROWS_OF_A_GROUP:
             return
         frame = pl.concat(self._held)
@@ -119,7 +129,7 @@ class SheetWriter:
 
     def finish(self) -> None:
         """Write what is left."""
-        rest = pl.concat(self._held) if self._held else self.sheet.frame([[] for _ in self.sheet.columns])
+        rest = pl.concat(self._held) if self._held else self.sheet.empty()
         if len(rest) or not self.rows:
             self._write(rest)
 

@@ -105,6 +105,8 @@ def event(pico: int | Mapping[str, int] = 0, /, **columns: Any) -> dict[str, Any
     row = _LEDGER | Costs(parts).columns() | columns
     if not row["billing_period"]:
         row["billing_period"] = f"{row['occurred_at']:%Y-%m}"
+    if row["voids"]:
+        row["type"] = "correction"
     return row
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.client import Client
 from conftest import Ledger, empty
@@ -161,7 +162,8 @@ def test_the_cut_of_the_blocks_leaves_no_trace(
         paths = tmp_path / f"{cut}.csv", tmp_path / f"{cut}.parquet"
         with sheet_writer(SOURCES, *paths) as writer:
             for start in range(0, 50, cut):
-                writer.add(list(zip(*rows[start : start + cut], strict=True)))
+                columns = zip(*rows[start : start + cut], strict=True)
+                writer.add(pa.table(dict(zip(SOURCES.columns, map(list, columns), strict=True))))
         assert (writer.rows, writer.sums["cost_micro_usd"]) == (50, sum(range(50)))
         assert writer.sums["cost_usd"] == sum(range(50)) * 10**6
         written[cut] = [path.read_bytes() for path in paths]
@@ -217,8 +219,8 @@ class Meddling:
         return self.client.query(*args, **kwargs)
 
     @contextmanager
-    def query_column_block_stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        with self.client.query_column_block_stream(*args, **kwargs) as blocks:
+    def query_arrow_stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with self.client.query_arrow_stream(*args, **kwargs) as blocks:
             yield list(blocks)
         insert_events(self.client, self.rows)
         self.rows = []

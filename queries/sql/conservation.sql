@@ -1,5 +1,5 @@
 -- The ledger against its rollup, for each tenant and settlement: every difference must be 0.
--- The ledger's side adds row by row in 128 bits, so it is not answered from the rollup that it judges.
+-- The ledger's side makes each row's amount first and adds those, so no rollup, which it judges, can answer it.
 --
 -- Parameters (empty: all):
 --   tenant String = ''  only this tenant
@@ -38,7 +38,7 @@ FROM (
     FROM (
         SELECT
             tenant, settlement, 1 AS sign, count() AS rows,
-            sum(toInt128(cost_micro_usd)) * 1000000 + sum(residual_pico_usd) AS pico,
+            sum(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd) AS pico,
             [sum(toInt128(request_bytes)), sum(toInt128(response_bytes)), sum(toInt128(delta_bytes))] AS bytes,
             [sum(base_units), sum(weighted_units)] AS units
         FROM ledger

@@ -47,22 +47,22 @@ FROM (
     SELECT
         tenant,
         principal,
-        count() AS events,
-        countIf(voids != '') AS corrections,
-        countIf(pricing = 'unpriced') AS unpriced,
-        sum(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd) AS pico,
-        sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, settlement = 'metered') AS metered,
-        sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, settlement = 'credit') AS credit,
-        sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, settlement = 'rate-limited') AS limited,
-        sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, settlement = 'free') AS free,
-        accurateCast(sum(toInt128(rows.request_bytes)), 'Int64') AS request_bytes,
-        accurateCast(sum(toInt128(rows.response_bytes)), 'Int64') AS response_bytes,
-        accurateCast(sum(toInt128(rows.delta_bytes)), 'Int64') AS delta_bytes,
+        sum(rows.events) AS events,
+        sum(rows.corrections) AS corrections,
+        sum(rows.unpriced) AS unpriced,
+        sum(cost_micro_usd * 1000000 + residual_pico_usd) AS pico,
+        sumIf(cost_micro_usd * 1000000 + residual_pico_usd, settlement = 'metered') AS metered,
+        sumIf(cost_micro_usd * 1000000 + residual_pico_usd, settlement = 'credit') AS credit,
+        sumIf(cost_micro_usd * 1000000 + residual_pico_usd, settlement = 'rate-limited') AS limited,
+        sumIf(cost_micro_usd * 1000000 + residual_pico_usd, settlement = 'free') AS free,
+        accurateCast(sum(rows.request_bytes), 'Int64') AS request_bytes,
+        accurateCast(sum(rows.response_bytes), 'Int64') AS response_bytes,
+        accurateCast(sum(rows.delta_bytes), 'Int64') AS delta_bytes,
         sum(rows.base_units) AS base_units,
         sum(rows.weighted_units) AS weighted_units,
-        min(toUnixTimestamp64Milli(occurred_at)) AS first_occurred_ms,
-        max(toUnixTimestamp64Milli(occurred_at)) AS last_occurred_ms
-    FROM ledger AS rows
+        min(toUnixTimestamp64Milli(first_occurred_at)) AS first_occurred_ms,
+        max(toUnixTimestamp64Milli(last_occurred_at)) AS last_occurred_ms
+    FROM usage_by_principal AS rows
     WHERE billing_period = {period:String}
       AND ({tenant:String} = '' OR tenant = {tenant:String})
     GROUP BY tenant, principal

@@ -3,8 +3,11 @@
 -- ORDER BY (tenant, occurred_at): every question an analyst asks names a tenant or a time first ("what did X
 -- spend in March"), and a tenant's rows of a day then lie together, where they compress best.
 -- PARTITION BY month: a month is what is closed, exported and one day dropped.
--- The projection is the quarter-hour rollup. It is written in the same part as the rows that it sums, so it
--- equals them at every moment, also right after a crash; a materialised view does not.
+-- The projections are the rollups: by quarter hour, and by month and principal. They are written in the same part
+-- as the rows that they sum, so they equal them at every moment, also right after a crash; a materialised view
+-- does not.
+-- A part of less than 256 MB is one file, not three for each column: one of 250 000 rows is written and synced
+-- in a sixth less time; merged parts become wide.
 -- key_hash finds a key without reading strings; the bloom index keeps that from reading the whole table.
 CREATE TABLE IF NOT EXISTS ledger (
     tenant LowCardinality(String),
@@ -57,12 +60,34 @@ CREATE TABLE IF NOT EXISTS ledger (
             count(), sum(cost_micro_usd), sum(residual_pico_usd), sum(request_bytes), sum(response_bytes),
             sum(delta_bytes), sum(base_units), sum(weighted_units)
         GROUP BY tenant, quarter, operation, settlement, billing_period
+    ),
+    PROJECTION by_principal (
+        SELECT
+            billing_period, tenant, principal, settlement,
+            count(), sum(type = 'correction'), sum(pricing = 'unpriced'),
+            sum(toInt128(cost_micro_usd)), sum(residual_pico_usd), sum(toInt128(request_bytes)),
+            sum(toInt128(response_bytes)), sum(toInt128(delta_bytes)), sum(base_units), sum(weighted_units),
+            min(occurred_at), max(occurred_at)
+        GROUP BY billing_period, tenant, principal, settlement
     )
 ) ENGINE = MergeTree
 PARTITION BY toYYYYMM(occurred_at)
 ORDER BY (tenant, occurred_at)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1,
-    old_parts_lifetime = 480, non_replicated_deduplication_window = 10000;
+    old_parts_lifetime = 480, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 268435456;
+
+-- Sums by month and principal; answered from the projection. Corrections and unpriced rows are among the events.
+CREATE VIEW IF NOT EXISTS usage_by_principal AS
+SELECT
+    billing_period, tenant, principal, settlement,
+    count() AS events, sum(type = 'correction') AS corrections, sum(pricing = 'unpriced') AS unpriced,
+    sum(toInt128(cost_micro_usd)) AS cost_micro_usd, sum(residual_pico_usd) AS residual_pico_usd,
+    sum(toInt128(request_bytes)) AS request_bytes, sum(toInt128(response_bytes)) AS response_bytes,
+    sum(toInt128(delta_bytes)) AS delta_bytes, sum(base_units) AS base_units,
+    sum(weighted_units) AS weighted_units, min(occurred_at) AS first_occurred_at,
+    max(occurred_at) AS last_occurred_at
+FROM ledger
+GROUP BY billing_period, tenant, principal, settlement;
 
 -- Quarter-hour sums by tenant, operation and settlement; answered from the projection.
 CREATE VIEW IF NOT EXISTS usage_by_quarter AS
