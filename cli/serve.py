@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from api.limits import DEFAULT_RATES, Limit, Rate, parse_rate
+from cli.alerting import WebhookOption
 from cli.running import RunOptions
 from cli.serving import ServeOptions, run_service
 from cli.serving_ingest import IngestOptions
@@ -130,6 +131,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
     stripe: Annotated[
         bool, typer.Option("--stripe", envvar="MILLRACE_STRIPE", help="Report to Stripe beside the service.")
     ] = False,
+    webhook: WebhookOption = None,
     development: Annotated[
         bool, typer.Option("--development", help="Take weak secrets. For a machine that nobody else reaches.")
     ] = False,
@@ -182,6 +184,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         access_log=access_log,
         stripe=stripe,
         is_development=development,
+        webhooks=tuple(webhook or ()),
         refresh_ms=refresh_ms,
         ingest=ingest,
         has_console=console,

@@ -33,9 +33,11 @@ from api.webhooks import stripe_router
 from billing import api_keys
 from billing.accounts import load_file
 from billing.audit import By
+from billing.credits import lapse
 from billing.policy import Policy
 from billing.store import Store, open_store
 from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
+from cli.alerting import AlertOptions, alert_loops, webhooks_of
 from cli.clock import SystemClock
 from cli.console_serving import ConsoleParts, console_on
 from cli.http_server import HttpSettings, listening
@@ -57,6 +59,7 @@ from sinks.clickhouse import connect, migrate
 SERVICE_SECRET = "BILLING_INTERNAL_JWT_SECRET"  # noqa: S105 - the name of a variable
 CALLER_SECRET = "BILLING_CALLER_HASH_KEY"  # noqa: S105 - the name of a variable
 ACCOUNTS_EVERY_MS = 1_000
+LAPSE_EVERY_MS = 60_000
 ADMIN_SECRET = "BILLING_ADMIN_JWT_SECRET"  # noqa: S105 - the name of a variable
 
 
@@ -83,6 +86,8 @@ class ServeOptions:
     access_log: bool = True
     stripe: bool = False
     is_development: bool = False
+    webhooks: Sequence[str] = ()
+    """Where alerts are posted: NAME=URL."""
     refresh_ms: int = 250
     policy: Policy = field(default_factory=Policy)
     ingest: IngestOptions | None = None
@@ -168,6 +173,10 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, Cap
         desk.loops.append(_touched_loop(parts.flow, store, reader, clock))
     parts.metrics.append(desk.metrics)
     parts.sick.append(desk.sick)
+    desk.loops.append(Loop("lapse", LAPSE_EVERY_MS, lambda: lapse(store, clock.now_ms())))
+    desk.loops += alert_loops(
+        store, clock, webhooks_of(AlertOptions(options.webhooks, options.is_development))
+    )
     if options.accounts:
         desk.loops.append(_accounts_loop(store, options.accounts, clock))
     services = Services(

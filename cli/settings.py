@@ -128,6 +128,7 @@ KEYS = frozenset(
         "until_end",
         "verbose",
         "wait",
+        "webhook",
         "why",
         "workers",
         "action",
