@@ -93,6 +93,7 @@ bench-quick: setup ## two minutes: Millrace beside ClickHouse's own load of the 
 
 stripe-sim: setup ## thousands of seeded histories of pushes to Stripe (FIRST=0 HISTORIES=5000)
 	@PYTHONPATH=.:tests $(BIN)/python -m stripe_double.simulation $(FIRST) $(HISTORIES)
+	@PYTHONPATH=.:tests $(BIN)/python -m stripe_double.by_itself $(FIRST) $$(($(HISTORIES) / 10))
 
 clean: ## remove all that these targets made
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

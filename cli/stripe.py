@@ -41,6 +41,7 @@ from cli.stripe_desk import (
 from cli.stripe_loops import loop
 from cli.stripe_webhooks import app as webhooks
 from cli.stripe_work import compare, plan, push_due, sender_of
+from pipeline.accounts import load_accounts
 from pipeline.errors import MillraceError, UsageError
 from sinks.stripe_events import StripeEvents
 from sinks.stripe_fake import Account as FakeAccount
@@ -129,6 +130,8 @@ def push(  # noqa: PLR0913, PLR0917 - one argument for each flag
     log_to_stderr(verbose=verbose)
     as_json = format is Format.JSON
     with open_desk(state, control, meters, accounts, read_key_of_environment(live), stripe_url) as desk:
+        if desk.client is not None and not dry_run:
+            meters_at_stripe(desk)  # events of a meter that is not there would be taken and lost
         made = plan(desk, ledger, running=running, write=not dry_run)
         if desk.client is None or dry_run:
             waiting = unsent(desk.store) + (list(made.reports) if dry_run else [])
@@ -224,9 +227,17 @@ def fake(
         int, typer.Option(min=0, max=65535, help="The port on this host; 0: any free one.")
     ] = FAKE_PORT,
     lag: Annotated[int, typer.Option(min=0, help="Seconds until events show up in summaries.")] = 0,
+    accounts: AccountsOption = None,
 ) -> None:
-    """Stand in for Stripe on this host until interrupted; holds its state in memory."""
-    with FakeServer(Wire(FakeAccount(now, Rules(summary_lag_s=lag))), port) as server:
+    """Stand in for Stripe on this host until interrupted; holds its state in memory.
+
+    With an accounts file the customers that it names are there from the start.
+    """
+    account = FakeAccount(now, Rules(summary_lag_s=lag))
+    for tenant, one in (load_accounts(accounts).tenants if accounts else {}).items():
+        if one.stripe_customer:
+            account.adopt_customer(one.stripe_customer, tenant)
+    with FakeServer(Wire(account), port) as server:
         typer.echo(f"standing in for Stripe at {server.url}; in another terminal:")
         typer.echo(f"  export {KEY_VARIABLE}=sk_test_fake MILLRACE_STRIPE_URL={server.url}")
         while True:

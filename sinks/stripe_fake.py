@@ -99,6 +99,11 @@ class Account:
         self.objects[made["id"]] = made
         return made
 
+    def adopt_customer(self, name: str, tenant: str) -> None:
+        """Keep a customer under the id that it has elsewhere."""
+        made = {"id": name, "object": "customer", "created": self.clock(), "livemode": False}
+        self.objects[name] = {**made, "name": tenant, "metadata": {}}
+
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """Find an object or refuse as Stripe does."""
         found = self.objects.get(name)

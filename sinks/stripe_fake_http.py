@@ -224,7 +224,8 @@ def route(account: Account, request: Request, fault: Fault | None) -> dict[str, 
         if verb == method and match:
             if fault is Fault.ASYNC_REJECT and action is _receive:
                 return _receive_then_reject(account, params)
-            return action(account, params, *match.groups())
+            found = action(account, params, *match.groups())
+            return {**found, "url": path} if found.get("object") == "list" else found
     raise Refusal(404, f"Unrecognized request URL ({method}: {path}).")
 
 
@@ -351,7 +352,7 @@ def page(rows: list[dict[str, Any]], params: Mapping[str, Any]) -> dict[str, Any
     ids = [row["id"] for row in rows]
     start = ids.index(after) + 1 if after in ids else 0
     cut = rows[start : start + limit]
-    return {"object": "list", "data": cut, "has_more": start + limit < len(rows), "url": "/"}
+    return {"object": "list", "data": cut, "has_more": start + limit < len(rows)}
 
 
 _NAME = r"([\w-]+)"

@@ -52,12 +52,13 @@ class StreamSender:
         with self._turn:
             while mine.outcome is None:
                 batch = [self._queue.popleft() for _ in range(min(EVENTS_MAX, len(self._queue)))]
-                outcome = self._send([one.attempt for one in batch])
+                outcome = self.send([one.attempt for one in batch])
                 for one in batch:
                     one.outcome = outcome
         return mine.outcome
 
-    def _send(self, batch: Sequence[Attempt]) -> Outcome:
+    def send(self, batch: Sequence[Attempt]) -> Outcome:
+        """Make one request with up to a hundred attempts and say what it did to each; never raises."""
         try:
             session = self._open_session()
         except Exception as error:  # noqa: BLE001 - whatever it is, no event has left

@@ -151,7 +151,8 @@ def test_a_wrong_key_or_address_is_one_sentence_without_the_key(millrace, monkey
 
 
 def test_a_store_of_one_account_is_never_used_with_another(millrace, fake):
-    millrace("push", "--format", "json")
+    fake.create("customer", "cus", {"name": "acme"})
+    millrace("setup", "--yes", "--format", "json")
     object.__setattr__(fake.rules, "account", "acct_other")
     assert "belongs to Stripe account acct_fake (test), but the key is of acct_other" in millrace(
         "push", code=2

@@ -57,7 +57,9 @@ class Hand:
     def move(self):
         draw, stage = self.simulation.random, self.simulation.stage
         try:
-            if self.to_send and draw.random() < 0.6:
+            if self.to_send and self.simulation.stream and draw.random() < 0.6:
+                self._stream()
+            elif self.to_send and draw.random() < 0.6:
                 attempt = self.to_send.pop(draw.randrange(len(self.to_send)))
                 self.simulation.maybe_crash()
                 outcome = too_late(attempt, stage.time()) or self.simulation.send(attempt)
@@ -70,6 +72,19 @@ class Hand:
                 self.to_send += self.outbox.exchange(settled, draw.randrange(4), stage.time())
         except Crash:
             self.restart()
+
+    def _stream(self):
+        """Send all that wait in one request."""
+        stage, attempts = self.simulation.stage, self.to_send
+        self.to_send = []
+        late = [too_late(attempt, stage.time()) for attempt in attempts]
+        self.simulation.maybe_crash()
+        sent = self.simulation.stream.send([a for a, why in zip(attempts, late, strict=True) if why is None])
+        self.simulation.maybe_crash()
+        outcomes = [why or sent for why in late]
+        self.settled += [
+            Settled(attempt, outcome) for attempt, outcome in zip(attempts, outcomes, strict=True)
+        ]
 
 
 class Simulation:
@@ -98,6 +113,8 @@ class Simulation:
         self.crash_rate = 0.0
         self.stage.wire.fault_for = self._fault
         self.send = Sender(self.stage.client())
+        self.stream = self.stage.streamer() if self.random.random() < 0.25 else None
+        self.deliveries = []
         self.hands = [Hand(self, number) for number in range(2)]
         self.trace = []
         self._crash_in_writes()
@@ -105,7 +122,7 @@ class Simulation:
     def run(self):
         actions = [
             (self.use, 6), (self.plan, 5), (self.push, 14), (self.pass_time, 5), (self.reconcile, 3),
-            (self.person, 1), (self.back_up, 1), (self.restore, 1), (self.jump, 1),
+            (self.person, 1), (self.back_up, 1), (self.restore, 1), (self.jump, 1), (self.webhooks, 2),
         ]  # fmt: skip
         names, weights = zip(*actions, strict=True)
         for _ in range(STEPS):
@@ -146,6 +163,16 @@ class Simulation:
     def reconcile(self):
         with suppress(ProviderError):
             self.stage.reconcile(full=self.random.random() < 0.3)
+
+    def webhooks(self):
+        """Deliver some of what the double has to say, twice or late or not yet, and handle what is stored."""
+        self.deliveries += self.stage.account.outgoing
+        self.stage.account.outgoing.clear()
+        for event in self.random.choices(
+            self.deliveries, k=min(len(self.deliveries), self.random.randrange(4))
+        ):
+            self.stage.deliver(event)
+        self.stage.handle_webhooks()
 
     def jump(self):
         """Let this host's clock be wrong, until something notices."""
@@ -231,7 +258,7 @@ class Simulation:
         """Bring a restored store back as the documentation says."""
         if not notice_restore(self.stage.store, self.stage.mark, self.stage.time()):
             return
-        with suppress(UsageError):
+        with suppress(UsageError, ProviderError):
             check_settled(self.stage.mark, self.stage.time())
             self.stage.adopt()
             lift(self.stage.store, self.stage.mark, self.stage.reconcile(full=True), self.stage.time())
@@ -240,7 +267,8 @@ class Simulation:
         self.stage.time.now = self.stripes_time + self.skew
 
     def _fault(self, request):
-        if not self.faulty or request.method != "POST" or self.random.random() > 0.35:
+        rate = {"POST": 0.35, "GET": 0.04}.get(request.method, 0)
+        if not self.faulty or self.random.random() > rate:
             return None
         self.stage.wire.zombie_delay_s = self.random.choice([1, 60, 5 * HOUR_S, 20 * HOUR_S])
         return self.random.choice(self.faults)
@@ -276,14 +304,14 @@ def simulate(seed, template=None, simulation=Simulation):
         return sum(row.state == State.QUARANTINED for row in one.stage.intents()) if one.stage.store else 0
 
 
-def main(first, count):
+def campaign(first, count, simulation=Simulation):
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     begun, quarantined = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="millrace-sim-") as folder:
         template = Path(folder) / "control.db"
         open_store(f"sqlite:///{template}").close()
         for seed in range(first, first + count):
-            quarantined += simulate(seed, template)
+            quarantined += simulate(seed, template, simulation)
             if (seed - first + 1) % 100 == 0:
                 rate = (seed - first + 1) / (time.monotonic() - begun)
                 sys.stdout.write(f"{seed - first + 1} histories, {rate:.1f} a second\n")
@@ -292,4 +320,4 @@ def main(first, count):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    campaign(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,5 +1,6 @@
 """A stage: the stand-in for Stripe, a control store and a ledger of totals, under one settable clock."""
 
+import json
 import random
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -14,21 +15,26 @@ from billing.outbox import SqlOutbox, Stamp
 from billing.planning import Planning, plan_reports
 from billing.reconcile import Reconciler
 from billing.restore import FileMark, adopt
+from billing.signatures import sign
 from billing.store import open_store
 from billing.tables import intents
+from billing.webhooks import handle_stored, take
 from pipeline.outbox import State, Usage
 from sinks.stripe import API_VERSION, SDK_VERSION, Key, Sender, make_client
+from sinks.stripe_events import StripeEvents
 from sinks.stripe_fake import Account, Rules
 from sinks.stripe_fake_http import Wire
 from sinks.stripe_fake_server import InProcess
 from sinks.stripe_push import Clock, Pace, Pusher
 from sinks.stripe_read import StripeSummaries
+from sinks.stripe_stream import StreamSender
 
 HOUR = 3600
 UNIT = 10**6
 KEY = Key("sk_test_none")
 STAMP = Stamp(API_VERSION, SDK_VERSION)
 EVENT_NAME = "millrace_micro_usd"
+SECRET = "whsec_test"
 _owners = count()
 
 
@@ -112,6 +118,18 @@ class Stage:
         name = owner or f"pusher-{next(_owners)}"
         grace = self.declaration.finalizes_after_s
         return SqlOutbox(self.store, name, stamp, grace, self.random.randrange, self.mark)
+
+    def streamer(self):
+        connect = lambda token: make_client(Key(token), "http://double", InProcess(self.wire))
+        return StreamSender(self.client(), connect, self.time)
+
+    def deliver(self, event):
+        """Hand a webhook over as Stripe does."""
+        body, moment = json.dumps(event).encode(), str(self.time())
+        return take(self.store, body, f"t={moment},v1={sign(body, moment, SECRET)}", [SECRET], self.time())
+
+    def handle_webhooks(self):
+        return handle_stored(self.store, StripeEvents(self.client()), self.time())
 
     def pusher(self, outbox=None, send=None, **pace):
         pace = {"per_second_max": 1000, "patience_s": 0, **pace}
