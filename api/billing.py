@@ -17,6 +17,7 @@ from api.limits import Limit, count
 from api.models import Micro, Model, Moment, TenantName, moment
 from api.once import KeyHeader, checked, once_of
 from api.problems import Code, problem_of_outcome, responses
+from api.quick import QuickRoute
 from api.services import Services, services_of
 from api.spend_headers import NAMES, spend_headers
 from billing import asks
@@ -186,7 +187,7 @@ def said(ok: int, headers: Mapping[str, Any], *codes: Code) -> dict[int | str, d
     return {ok: {"headers": dict(headers)}, **described}
 
 
-router = APIRouter(tags=["caps"])
+router = APIRouter(tags=["caps"], route_class=QuickRoute)
 
 
 @router.post(

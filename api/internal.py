@@ -13,6 +13,7 @@ from api.limits import Limit, count
 from api.models import Model
 from api.once import KeyHeader, once_of
 from api.problems import Code
+from api.quick import QuickRoute
 from api.spend_headers import spend_headers
 from billing.asks import Finalize
 
@@ -27,7 +28,7 @@ class FinalizeBody(Model):
     )
 
 
-router = APIRouter(tags=["internal"])
+router = APIRouter(tags=["internal"], route_class=QuickRoute)
 
 
 @router.post(

@@ -1,6 +1,7 @@
 """An HTTP server in a thread of this process: the main thread stays free for the flow, or for waiting."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ BACKLOG = 2048
 CONNECTIONS_MAX = 4096
 """Beyond, a request is answered 503 at once."""
 _LOOK_EVERY_S = 0.02
+_SWITCH_S = 0.0005
+"""A thread that comes back from a system call waits so long at most for one that computes; by default it is 5 ms,
+ten times in each transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ def listening(app: FastAPI, settings: HttpSettings) -> Iterator[int]:
 
     Raises `UsageError` where the address cannot be listened on.
     """
+    sys.setswitchinterval(_SWITCH_S)
     with _bound(settings) as bound:
         server = uvicorn.Server(_config(app, settings))
         thread = threading.Thread(target=server.run, args=([bound],), name="http", daemon=True)
