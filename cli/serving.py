@@ -174,9 +174,8 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, Cap
     parts.metrics.append(desk.metrics)
     parts.sick.append(desk.sick)
     desk.loops.append(Loop("lapse", LAPSE_EVERY_MS, lambda: lapse(store, clock.now_ms())))
-    desk.loops += alert_loops(
-        store, clock, webhooks_of(AlertOptions(options.webhooks, options.is_development))
-    )
+    targets = webhooks_of(AlertOptions(options.webhooks, options.is_development))
+    desk.loops.extend(alert_loops(store, clock, targets))
     if options.accounts:
         desk.loops.append(_accounts_loop(store, options.accounts, clock))
     services = Services(
