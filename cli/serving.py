@@ -43,6 +43,7 @@ from cli.console_serving import ConsoleParts, console_on
 from cli.http_server import HttpSettings, listening
 from cli.ledger_metrics import LedgerMetrics, watched
 from cli.ledger_reader import LedgerReader
+from cli.running import frozen_heap
 from cli.secret import read_secret
 from cli.serving_caps import TOUCHED_EVERY_MS, CapsDesk, Loop, Touched, open_caps, read_touched
 from cli.serving_flow import EmbeddedFlow, make_intake
@@ -143,7 +144,7 @@ def run_service(options: ServeOptions) -> None:
         if parts.flow is not None and not stop.is_set():
             parts.flow.run(serving, tell)
         elif parts.flow is None:
-            with serving() as port:
+            with serving() as port, frozen_heap():
                 tell(port)
                 stop.wait()
 
