@@ -30,7 +30,7 @@ from pipeline.ports import Clock
 
 TOGETHER_MAX = 256
 """So many asks share a transaction at most."""
-GATHER_S = 0.004
+GATHER_S = 0.001
 """Where asks come faster than transactions end, the next one waits so long for company: one ask by itself takes 670
 microseconds of a core, one of five 180."""
 _READS_MAX = 5
