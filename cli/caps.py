@@ -63,9 +63,7 @@ def show(  # noqa: PLR0913, PLR0917 - one argument for each flag
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(
-            envvar="MILLRACE_CONTROL", help="The control store that has the limits, in place of --accounts."
-        ),
+        typer.Option(envvar="MILLRACE_CONTROL", help="The control store that has limits, too."),
     ] = None,
     at: Annotated[str, typer.Option(help="The moment that is current, with its offset; else now.")] = "",
     decisions: Annotated[int, typer.Option(min=0, help="How many of the last decisions to show.")] = 5,

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from cli.clock import SystemClock
+from cli.known_accounts import known_accounts
 from cli.progress import Progress, quiet_stdout
 from cli.reading import existing
 from cli.run_kafka import KafkaOptions
 from cli.running import RunOptions, describe, frozen_heap, make_preparer, stopping, summary_of
-from pipeline.accounts import Accounts, load_accounts
 from pipeline.catalog import default_catalog, load_catalog
 from pipeline.errors import UsageError
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
@@ -149,7 +149,7 @@ def run_replay(options: RunOptions, more: ReplayOptions) -> dict[str, Any]:
     """
     begun = time.monotonic()
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
-    accounts = load_accounts(options.accounts) if options.accounts else Accounts()
+    accounts = known_accounts(options.accounts, options.control)
     formats = FormatChoice(
         options.format_name, load_mapping(options.mapping) if options.mapping else None, options.tenant
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.clock import SystemClock
+from cli.known_accounts import known_accounts
 from cli.progress import Progress, quiet_stdout
 from cli.run_kafka import KafkaOptions, run_kafka
 from cli.running import (
@@ -22,7 +23,6 @@ from cli.running import (
     summary_of,
 )
 from cli.stripe_beside import stripe_beside
-from pipeline.accounts import Accounts, load_accounts
 from pipeline.catalog import default_catalog, load_catalog
 from pipeline.errors import UsageError
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
@@ -75,6 +75,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     ] = None,
     accounts: Annotated[
         Path | None, typer.Option(envvar="MILLRACE_ACCOUNTS", help="Limits and time zones.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MILLRACE_CONTROL", help="The control store's URL: its tenants' limits hold, too."
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option(min=1, max=64, envvar="MILLRACE_WORKERS", help="Worker threads.")
@@ -199,7 +205,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     options = RunOptions(
         paths or [], named_ledger(ledger), format_, mapping, source, tenant, catalog, accounts, workers, reject_budget,
         unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
-        chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row,
+        chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row, control,
     )  # fmt: skip
     with quiet_stdout(), stripe_beside(stripe, options.ledger, state, accounts) as told:
         if options.paths or not (brokers and topic):
@@ -223,7 +229,7 @@ def run_files(options: RunOptions) -> dict[str, Any]:
     """Run the flow over files until their end; returns the summary of the contract."""
     begun = time.monotonic()
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
-    accounts = load_accounts(options.accounts) if options.accounts else Accounts()
+    accounts = known_accounts(options.accounts, options.control)
     formats = FormatChoice(
         options.format_name, load_mapping(options.mapping) if options.mapping else None, options.tenant
     )

@@ -13,11 +13,12 @@ from typing import Any
 import typer
 
 from cli.clock import SystemClock
+from cli.known_accounts import known_accounts
 from cli.ledger_metrics import LedgerMetrics, watched
 from cli.metrics import Metrics, served
 from cli.progress import Progress
 from cli.running import RunOptions, frozen_heap, make_preparer, stopping, summary_of
-from pipeline.accounts import Accounts, load_accounts
+from pipeline.accounts import Accounts
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.chunk import Origin
 from pipeline.cluster import Cluster, Meeting, meet
@@ -40,6 +41,7 @@ from sinks.ledger import Hot, Ledger, LedgerLane, ReadAgain, Run
 _HOUR_MS = 3_600_000
 _TOPICS_EVERY_S = 30.0
 _MEETING_S_MAX = 300
+_CONNECT_S_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def _prepare(
         )
         raise UsageError(msg)
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
-    accounts = load_accounts(options.accounts) if options.accounts else Accounts()
+    accounts = known_accounts(options.accounts, options.control)
     state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
     retry = Retry(state.stop, report=_say)
     return _Setting(
@@ -247,8 +249,8 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     ):
         if port is not None:
             _say(f"health and metrics on http://{kafka.health_host}:{port}")
-        health.is_ready = True
-        run_flow(parts)
+        with _connected(state, health):
+            run_flow(parts)
 
 
 def _parts(  # noqa: PLR0913, PLR0917 - likewise
@@ -297,6 +299,31 @@ def _grace(state: RunState, seconds: int) -> Iterator[None]:
                 f"not drained {seconds} s after the stop: leaving; what was not durable is read again by the next run"
             )
             os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+@contextmanager
+def _connected(state: RunState, health: Health) -> Iterator[None]:
+    """Be ready when the workers run; end the process when another has died between the meeting and that.
+
+    The engine would wait for it for ever, and nothing would wait for the records that nobody reads.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        end = time.monotonic() + _CONNECT_S_MAX
+        while not done.wait(0.05):
+            if state.begun.is_set():
+                health.is_ready = True
+                return
+            if time.monotonic() > end:
+                _say("another process of the cluster has gone before the work began: start all of them again")
+                os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
     try:

@@ -43,6 +43,8 @@ class RunOptions:
     hot_keys_max: int = HOT_KEYS_MAX
     refuse_late: bool = False
     rejects_in_a_row: int = REJECTS_IN_A_ROW
+    control: str | None = None
+    """The control store that has accounts, too."""
 
 
 def named_ledger(ledger: str | None) -> str:

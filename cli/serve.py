@@ -149,6 +149,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
             ledger or "",
             catalog=catalog,
             accounts=accounts,
+            control=control or f"sqlite:///{state.absolute() / 'control.db'}",
             workers=workers,
             reject_budget=1,
             refuse_unknown_tenants=unknown_tenants == "refuse",

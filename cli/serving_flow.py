@@ -22,10 +22,10 @@ from typing import Any
 import typer
 
 from cli.clock import SystemClock
+from cli.known_accounts import known_accounts
 from cli.metrics import Metrics
 from cli.progress import quiet_stdout
 from cli.running import RunOptions, frozen_heap, is_known_tenant, make_preparer, summary_of
-from pipeline.accounts import Accounts, load_accounts
 from pipeline.batch import Batch
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.chunk import Origin
@@ -75,7 +75,7 @@ def make_intake(options: RunOptions, types: Path | None = None) -> Intake:
     Raises `ConfigError` for a file that is wrong.
     """
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
-    accounts = load_accounts(options.accounts) if options.accounts else Accounts()
+    accounts = known_accounts(options.accounts, options.control, may_be_away=True)
     judge = Judge(
         Decoder(Rules(options.unattributed_tenant), options.fast),
         Rater(catalog, is_known_tenant(options, accounts)),
@@ -93,7 +93,7 @@ class EmbeddedFlow:
         self._options, self._clock = options, SystemClock()
         run = options.run
         self._catalog: Catalog = load_catalog(run.catalog) if run.catalog else default_catalog()
-        self._accounts = load_accounts(run.accounts) if run.accounts else Accounts()
+        self._accounts = known_accounts(run.accounts, run.control, may_be_away=True)
         self._state = RunState(RejectBudget(run.reject_budget))
         self._asked = threading.Event()
         self.note_counted: Callable[[Collection[str]], None] = lambda _tenants: None

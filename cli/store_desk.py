@@ -95,7 +95,7 @@ def usd(micro: int | None) -> str:
 def tell(form: Form, names: Sequence[str], right: Sequence[bool], rows: Sequence[Sequence[Any]]) -> None:
     """Write rows as a table, or as an array of JSON objects."""
     if form is Form.JSON:
-        keys = [re.sub(r"\W+", "_", name.lower()) for name in names]
+        keys = [re.sub(r"\W+", "_", name.lower()).strip("_") for name in names]
         found = [dict(zip(keys, row, strict=True)) for row in rows]
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
