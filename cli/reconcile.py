@@ -19,10 +19,11 @@ from billing.books import check_books
 from billing.cap_checks import check_caps
 from cli.clock import SystemClock
 from cli.explain import HERE
+from cli.known_accounts import known_accounts
 from cli.progress import quiet_stdout
 from cli.reading import opened
 from cli.stripe_desk import Desk, open_desk
-from pipeline.accounts import Accounts, load_accounts
+from pipeline.accounts import Accounts
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.findings import Finding, Result
 from pipeline.spend import SpendWindows
@@ -132,7 +133,7 @@ def check_windows(ground: Ground) -> Result:
     """Hold each window's last decision against the ledger's sum."""
     result = Result(of="windows")
     if ground.accounts is None:
-        result.not_checked = "no limits are known: give --accounts"
+        result.not_checked = "no limits are known: give --accounts or --control"
         return result
     windows = SpendWindows(0, 1, ground.accounts, load_windows(ground.client, ground.accounts))
     result.compared = len(windows.state().pico)
@@ -233,7 +234,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - one argument for each flag
 ) -> None:
     """Take back what stands twice, then compare the ledger with all that must equal it; exits 1 for a difference."""
     prices = load_catalog(catalog) if catalog else None
-    limits = load_accounts(accounts) if accounts else None
+    limits = known_accounts(accounts, control) if accounts or control else None
     with quiet_stdout(), opened(ledger) as client:
         ground = Ground(
             str(ledger), client, limits, prices, sample, dry_run,

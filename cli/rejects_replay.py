@@ -70,6 +70,12 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument for each flag
     accounts: Annotated[
         Path | None, typer.Option(envvar="MILLRACE_ACCOUNTS", help="Limits and time zones.")
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MILLRACE_CONTROL", help="The control store's URL: its tenants' limits hold, too."
+        ),
+    ] = None,
     format_: Annotated[
         str, typer.Option("--format", envvar="MILLRACE_FORMAT", help=f"auto, {', '.join(FORMAT_NAMES)}.")
     ] = "auto",
@@ -133,7 +139,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument for each flag
     options = RunOptions(
         [], existing(ledger), format_, mapping, None, log_tenant, catalog, accounts, workers, 1,
         unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows,
-        hot_keys_max=hot_keys_max, refuse_late=late == "refuse",
+        hot_keys_max=hot_keys_max, refuse_late=late == "refuse", control=control,
     )  # fmt: skip
     publishing = KafkaOptions(brokers or "", "", "millrace", kafka or [], decisions_topic=decisions_topic)
     chosen = Selection(tuple(names or ()), reason, topic, tenant, since, again)

@@ -13,7 +13,7 @@ from queries.checks.asking import Client, Row, ask
 
 _ZONES = 500
 """Lanes in one question; a server takes 128 KiB in one parameter."""
-ORIGINS_A_PASS = 4_000_000
+ORIGINS_A_PASS = 2_000_000
 
 Input = tuple[str, int]
 LaneOf = tuple[int, str, int, int]
