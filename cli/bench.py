@@ -16,6 +16,7 @@ from benchmarks.bench_machine import this_machine
 from benchmarks.bench_report import best_of_ours, markdown, svg
 from benchmarks.bench_stages import stage_table
 from cli import bench_lap
+from cli.bench_http import HttpBench
 from cli.clock import SystemClock
 from pipeline.errors import MillraceError, UsageError
 
@@ -52,12 +53,24 @@ def bench(  # noqa: PLR0913, PLR0917 - one argument for each flag
     profile: Annotated[
         bool, typer.Option("--profile", help="Measure where the time of one run goes instead.")
     ] = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Measure how fast caps answer over HTTP instead, on one core.")
+    ] = False,
+    rate: Annotated[int, typer.Option(min=1, help="With --http: requests a second.")] = 1000,
+    seconds: Annotated[int, typer.Option(min=1, help="With --http: how long.")] = 20,
+    control: Annotated[
+        str | None, typer.Option(help="With --http: the URL of a PostgreSQL to measure, too.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="The result as JSON, alone on stdout.")] = False,
 ) -> None:
     """Measure how fast this machine turns a file of events into the ledger, and how fast others are.
 
     Everyone reads the same file, already in memory, in a process of its own, one after the other, in rounds.
     """
+    if http:
+        found = HttpBench(rate, seconds, control).run()
+        typer.echo(json.dumps(found) if json_ else found["table"])
+        return
     out.mkdir(parents=True, exist_ok=True)
     bench_ = Bench(out.absolute(), seed, _numbers(workers), peers.absolute() if peers else None)
     if memory or profile:

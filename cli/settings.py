@@ -73,6 +73,8 @@ KEYS = frozenset(
         "profile",
         "quick",
         "guard",
+        "seconds",
+        "http",
         "header",
         "only",
         "in_flight",
