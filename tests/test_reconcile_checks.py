@@ -249,6 +249,7 @@ def test_whatever_the_server_does_wrong_each_reversal_stands_once(
     model = doubled(ledger, tmp_path, monkeypatch, 12, events=30)
     faulty.faults.add(Fault(kind, "INSERT INTO ledger_in", seconds=0.3))
     report = reconciled(capsys, faulty.url)
+    assert faulty.faults.happened
     time.sleep(0.4 if kind == "late" else 0)
     assert report["mended"] > 0
     assert sums_of(ledger.client) == sums_wanted(model)
