@@ -45,7 +45,7 @@ from cli.ledger_metrics import LedgerMetrics, watched
 from cli.ledger_reader import LedgerReader
 from cli.running import frozen_heap
 from cli.secret import read_secret
-from cli.serving_caps import TOUCHED_EVERY_MS, CapsDesk, Loop, Touched, open_caps, read_touched
+from cli.serving_caps import TOUCHED_EVERY_MS, CapsDesk, Loop, Touched, open_caps
 from cli.serving_flow import EmbeddedFlow, make_intake
 from cli.serving_ingest import IngestOptions, open_ingest
 from cli.stripe_beside import stripe_beside
@@ -171,7 +171,7 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, Cap
     desk = open_caps(store, clock, secrets.token_hex, policy, reader, log, options.refresh_ms)
     stack.callback(desk.caps.close)
     if parts.flow is not None and reader is not None:
-        desk.loops.append(_touched_loop(parts.flow, store, reader, clock))
+        desk.loops.append(_touched_loop(parts, parts.flow, store, reader, clock))
     parts.metrics.append(desk.metrics)
     parts.sick.append(desk.sick)
     desk.loops.append(Loop("lapse", LAPSE_EVERY_MS, lambda: lapse(store, clock.now_ms())))
@@ -285,10 +285,13 @@ def _catalog_of(path: Path | None) -> Callable[[], Catalog]:
     return default_catalog if path is None else lambda: load_catalog(path)
 
 
-def _touched_loop(flow: EmbeddedFlow, store: Store, reader: LedgerSpend, clock: SystemClock) -> Loop:
+def _touched_loop(
+    parts: Parts, flow: EmbeddedFlow, store: Store, reader: LedgerSpend, clock: SystemClock
+) -> Loop:
     touched = Touched()
-    flow.note_counted = touched.add
-    return Loop("touched", TOUCHED_EVERY_MS, lambda: read_touched(touched, store, reader, clock))
+    flow.note_counted, flow.note_durable = touched.add, touched.counted
+    parts.metrics.append(touched.metrics)
+    return Loop("touched", TOUCHED_EVERY_MS, lambda: touched.read(store, reader, clock))
 
 
 def _open_ingest(options: IngestOptions | None, parts: Parts, stack: ExitStack) -> EventLog | None:

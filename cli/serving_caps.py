@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
 from billing.caps import Caps
 from billing.outgoing import prune, send_events, unsent
@@ -24,6 +24,7 @@ from pipeline.ports import Clock, EventLog
 
 STALE_MS = 60_000
 """Figures that are older than this make the service unwell."""
+_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
 TOUCHED_WAIT_S, TOUCHED_EVERY_MS = 0.2, 10
 EXPIRE_EVERY_MS, PRUNE_EVERY_MS, SEND_EVERY_MS = 1_000, 3_600_000, 50
 _log = structlog.get_logger("millrace.caps")
@@ -62,7 +63,14 @@ class Touched:
 
     def __init__(self) -> None:
         self._names: set[str] = set()
+        self._arrivals: list[int] = []
         self._some = threading.Condition()
+        self.registry = CollectorRegistry()
+        self._delay = Histogram(
+            "millrace_arrival_to_caps_seconds", "From the arrival of an event by HTTP until authorizations know what "
+            "it cost, for the first of those that were counted together: so long a cap that is spent stays open.",
+            registry=self.registry, buckets=_SECONDS,
+        )  # fmt: skip
 
     def add(self, names: Collection[str]) -> None:
         """Note tenants; from any thread."""
@@ -70,23 +78,31 @@ class Touched:
             self._names.update(names)
             self._some.notify()
 
-    def take(self, wait_s: float) -> set[str]:
-        """Take those that are noted; with none, wait so long for some."""
+    def counted(self, arrived_at_ms: int) -> None:
+        """Events that arrived from this moment on are counted, and their tenants have been noted before."""
         with self._some:
-            self._some.wait_for(lambda: bool(self._names), wait_s)
+            self._arrivals.append(arrived_at_ms)
+            self._some.notify()
+
+    def read(self, store: Store, reader: SpendReader, clock: Clock) -> None:
+        """Read the figures of those that are noted, or wait a little for some; what fails is tried again."""
+        with self._some:
+            self._some.wait_for(lambda: bool(self._names or self._arrivals), TOUCHED_WAIT_S)
             names, self._names = self._names, set()
-            return names
+            arrivals, self._arrivals = self._arrivals, []
+        try:
+            if names:
+                refresh(store, reader, clock, names)
+        except MillraceError:
+            self.add(names)
+            raise
+        now_ms = clock.now_ms()
+        for arrived_at_ms in arrivals:
+            self._delay.observe(max(now_ms - arrived_at_ms, 0) / 1000)
 
-
-def read_touched(touched: Touched, store: Store, reader: SpendReader, clock: Clock) -> None:
-    """Read the figures of tenants as soon as the flow has counted something of them; what fails is tried again."""
-    names = touched.take(TOUCHED_WAIT_S)
-    try:
-        if names:
-            refresh(store, reader, clock, names)
-    except MillraceError:
-        touched.add(names)
-        raise
+    def metrics(self) -> bytes:
+        """Its metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
 
 
 @dataclass(frozen=True, slots=True)

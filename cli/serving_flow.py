@@ -98,6 +98,8 @@ class EmbeddedFlow:
         self._asked = threading.Event()
         self.note_counted: Callable[[Collection[str]], None] = lambda _tenants: None
         """Told after each commit which tenants it may have been about."""
+        self.note_durable: Callable[[int], None] = lambda _arrived_at_ms: None
+        """Told when events count that arrived from this moment on."""
         self.log = Spool(options.spool, secrets.randbits(32), options.limits, report=_say)
         try:
             self._open()
@@ -122,7 +124,7 @@ class EmbeddedFlow:
         self.metrics = Metrics(self._reader.watched, clock.now_ms, lambda: bool(self._retry.waiting_for))
         self.metrics.budget(run.reject_budget)
         self._retry.report = self.metrics.reporting(_say)
-        self._reader.note_durable = self.metrics.arrival
+        self._reader.note_durable = self._note_durable
         self._state.watch = self.metrics.note
         self.health = Health(self._reader.watched, time.monotonic, options.stuck_after_s)
 
@@ -130,6 +132,10 @@ class EmbeddedFlow:
         """What is wrong, a sentence each; nothing: the flow is well."""
         waiting = self._retry.waiting_for
         return [stuck.sentence() for stuck in self.health.look()] + ([str(waiting)] if waiting else [])
+
+    def _note_durable(self, arrived_at_ms: int) -> None:
+        self.metrics.arrival(arrived_at_ms)
+        self.note_durable(arrived_at_ms)
 
     def stop(self) -> None:
         """Begin to stop, as SIGTERM does."""
