@@ -161,5 +161,6 @@ class Halts(DynamicSource[Halt]):
     state: RunState
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _HaltPartition:  # noqa: ARG002
-        """See Bytewax."""
+        """See Bytewax, which builds the parts of a worker when all processes are connected."""
+        self.state.begun.set()
         return _HaltPartition(self.state, until_end=self.reader.until_end)

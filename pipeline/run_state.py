@@ -64,6 +64,8 @@ class RunState:
 
     budget: RejectBudget = field(default_factory=RejectBudget)
     stop: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+    """Set when the workers run: in a cluster, when all processes have found each other."""
     error: BaseException | None = None
     total: Tally = field(default_factory=Tally)
     pico_usd: int = 0

@@ -120,12 +120,12 @@ def _origins(consumer: Consumer, topic: str, timeout_s: int) -> list[Origin]:
     return [Origin(topic, number) for number in sorted(known.partitions)]
 
 
-def _away(brokers: str, error: Exception) -> str:
+def _away(brokers: str, error: Exception | KafkaError) -> str:
     return f"the broker at {brokers} does not answer: {_text(error)}; check --brokers, and that it is up"
 
 
-def _text(error: Exception) -> str:
-    first = error.args[0] if error.args else error
+def _text(error: Exception | KafkaError) -> str:
+    first = error.args[0] if isinstance(error, Exception) and error.args else error
     return str(first.str() if isinstance(first, KafkaError) else first)
 
 
