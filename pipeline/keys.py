@@ -24,9 +24,11 @@ NONE_LATE: Bools = np.empty(0, np.bool_)
 class KeyTable:
     """A set of keys that only grows. Not shared between threads."""
 
-    def __init__(self, cells: int = _FIRST_CELLS) -> None:
-        self._memory = _zeros(cells)
+    def __init__(self, cells: int = _FIRST_CELLS, older: "KeyTable | None" = None) -> None:
+        """`older` holds keys that are known too; it takes no more."""
+        self._memory = _zeros(cells) if cells else None
         self._cells = _view(self._memory)
+        self._older = older._cells if older else _view(None)  # noqa: SLF001 - of its own class
         self._count = 0
 
     def __len__(self) -> int:
@@ -34,7 +36,7 @@ class KeyTable:
 
     def bytes_held(self) -> int:
         """The size of the table."""
-        return len(self._memory)
+        return self._cells.nbytes
 
     def put(self, hashes: UInt64s, prints: UInt64s) -> None:
         """Enter keys known from the ledger; one that is there stays one."""
@@ -49,14 +51,18 @@ class KeyTable:
         outcomes: npt.NDArray[np.int8] = np.empty(len(rows), np.int8)
         c = batch.columns
         self._count += count_once(
-            self._cells, rows, known, replay.hashes, replay.prints, late, c.verdicts, c.types, batch.hashes,
-            batch.targets, batch.prints, outcomes,
+            self._cells, self._older, rows, known, replay.hashes, replay.prints, late, c.verdicts, c.types,
+            batch.hashes, batch.targets, batch.prints, outcomes,
         )  # fmt: skip
         return outcomes
 
+    def forget_older(self) -> None:
+        """Let go of the keys of the older table."""
+        self._older = _view(None)
+
     def fingerprint(self, key: UInt64s) -> int:
-        """The fingerprint that came with a key that is there."""
-        return int(print_of(self._cells, key))
+        """The fingerprint that came with a key; 0 where the key is not there."""
+        return int(print_of(self._cells, key)) if len(self._cells) else 0
 
     def _reserve(self, more: int) -> None:
         needed, cells = (self._count + more) * 100 // _FULL_PERCENT + 1, len(self._cells)
@@ -68,10 +74,39 @@ class KeyTable:
     def _grow(self, cells: int) -> None:
         before = len(self._cells)
         del self._cells  # memory that is looked at cannot be given more
-        self._memory = _more(self._memory, cells)
+        self._memory = _more(self._memory, cells) if self._memory else _zeros(cells)
         self._cells = _view(self._memory)
         aside: UInt64s = np.empty((min(_ASIDE, before), 3), np.uint64)
         spread(self._cells, before, aside)
+
+
+class HotKeys:
+    """The keys that a lane holds: those of the running horizon and of the one before it."""
+
+    def __init__(self) -> None:
+        self._young, self._old = KeyTable(), KeyTable(0)
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def put(self, hashes: UInt64s, prints: UInt64s) -> None:
+        """Enter keys known from the ledger; one that is there stays one."""
+        self._young.put(hashes, prints)
+
+    def judge(
+        self, batch: Batch, rows: Int32s, known: Int32s, replay: Replay, late: Bools = NONE_LATE
+    ) -> Int8s:
+        """See `KeyTable.judge`."""
+        return self._young.judge(batch, rows, known, replay, late)
+
+    def fingerprint(self, key: UInt64s) -> int:
+        """The fingerprint that came with a key that is there."""
+        return self._young.fingerprint(key) or self._old.fingerprint(key)
+
+    def turn(self) -> None:
+        """Begin a new horizon, and let the keys go that were there before the last time."""
+        self._old, self._young = self._young, KeyTable(older=self._young)
+        self._old.forget_older()
 
 
 def _zeros(cells: int) -> mmap.mmap:
@@ -90,5 +125,7 @@ def _more(memory: mmap.mmap, cells: int) -> mmap.mmap:
     return memory
 
 
-def _view(memory: mmap.mmap) -> UInt64s:
+def _view(memory: mmap.mmap | None) -> UInt64s:
+    if memory is None:
+        return np.empty((0, 3), np.uint64)
     return np.frombuffer(memory, np.uint64).reshape(-1, 3)

@@ -23,7 +23,7 @@ from pipeline.kernels.layout import (
     VOIDS,
 )
 from pipeline.kernels.tables import CONFLICT, DUPLICATE, FRESH, KNOWN, LOCKED, NEW, REPLAYED, UNKNOWN
-from pipeline.keys import NONE_LATE, KeyTable
+from pipeline.keys import NONE_LATE, HotKeys
 from pipeline.locks import Bools, month_of, period_name, read_period
 from pipeline.ports import Commit, Correction, LaneLedger, RejectRow, Replay, Tally
 from pipeline.spend import Deltas, SpendFilter, exact_sum
@@ -56,10 +56,14 @@ class Lane:
     def __init__(self, lane: int, ledger: LaneLedger, spend: SpendFilter) -> None:
         self.lane = lane
         self._ledger, self._spend = ledger, spend
-        self._keys = KeyTable()
+        self._keys = HotKeys()
         for hashes, prints in ledger.load_keys():
             self._keys.put(hashes, prints)
         self._hot_since_ms = ledger.hot_since_ms()
+        self._keep, self._replay_ends = ledger.keep(), ledger.replay_ends()
+        self._now_ms, self._turned_ms = 0, 0
+        self._has_turned = False
+        self._positions: dict[Origin, int] = {}
         self._locks = ledger.locks()
         self._replays: dict[Origin, Replay] = {}
         self._next: dict[str, int] = {}
@@ -103,10 +107,30 @@ class Lane:
         deltas = self._deltas + self._spend.of_corrections(voided)
         pico = self._pico_usd + sum(v.pico_usd for v in voided)
         self._begin()
+        self._positions |= positions
+        self._let_keys_go()
         return Delivered(self.lane, dict(self._next), pico, deltas, positions)
+
+    def _let_keys_go(self) -> None:
+        """Begin a new horizon where the running one is over; what is let go of is durable, and looked up there."""
+        if len(self._keys) <= self._keep.keys_max or self._now_ms - self._turned_ms < self._keep.horizon_ms:
+            return
+        if not self._is_past_replays():
+            return
+        self._keys.turn()
+        if self._has_turned:  # what came before the last time is gone now
+            self._hot_since_ms = self._turned_ms + 1
+        self._has_turned, self._turned_ms = True, self._now_ms
+
+    def _is_past_replays(self) -> bool:
+        """Whether all records that had an outcome before this run have been read again."""
+        self._replay_ends = {o: e for o, e in self._replay_ends.items() if self._positions.get(o, 0) < e}
+        return not self._replay_ends
 
     def _judge(self, share: Share) -> None:
         batch, origin = share.batch, share.batch.chunk.origin
+        self._now_ms = max(self._now_ms, batch.chunk.read_at_ms)
+        self._turned_ms = self._turned_ms or self._now_ms
         tally = self._commit.tallies.setdefault(origin, Tally())
         rows = batch.rows_of(share.lane)
         replay = self._replay_of(origin)
@@ -140,7 +164,7 @@ class Lane:
         ]
         wanted = np.concatenate([batch.hashes[old], batch.hashes[voids], batch.targets[voids]])
         if len(wanted):
-            self._keys.put(*self._ledger.find_keys(wanted))
+            self._keys.put(*self._ledger.find_keys(wanted, is_past_replays=self._has_turned))
 
     def _late(self, batch: Batch, rows: Int32s) -> Bools:
         """What a locked period refuses: a correction only where the period of what it voids is locked, too.
@@ -241,7 +265,7 @@ def _correction(share: Share, row: int) -> Correction:
     )  # fmt: skip
 
 
-def _why(batch: Batch, row: int, outcome: int, keys: KeyTable) -> tuple[Reason, str]:
+def _why(batch: Batch, row: int, outcome: int, keys: HotKeys) -> tuple[Reason, str]:
     c = batch.columns
     if outcome == CONFLICT:
         first = keys.fingerprint(batch.hashes[row])

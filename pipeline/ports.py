@@ -30,7 +30,7 @@ class Tally:
     """Those of the rejected that were idempotency conflicts."""
     rejected: int = 0
     replayed: int = 0
-    rejected_last: int = 0
+    rejected_last: int = field(default=0, compare=False)
     """Those of the rejected with nothing accepted and no duplicate behind them."""
 
     def add(self, other: "Tally") -> None:
@@ -132,6 +132,17 @@ class Voided:
     settlement: str
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which keys a lane holds in memory: all of them up to so many, beyond that those of the dedupe horizon.
+
+    Keys go by the horizon as a whole, so those of up to two horizons are held.
+    """
+
+    keys_max: int = 1 << 62
+    horizon_ms: int = 0
+
+
 class LaneLedger(Protocol):
     """One lane's way to the ledger; used by one thread.
 
@@ -145,11 +156,20 @@ class LaneLedger(Protocol):
     def hot_since_ms(self) -> int:
         """All keys ingested at or after this moment are among the hot keys; 0 when all keys are."""
 
-    def find_keys(self, hashes: UInt64s) -> tuple[UInt64s, UInt64s]:
-        """Those of the hashes that the ledger of earlier runs holds, with their fingerprints."""
+    def keep(self) -> Keep:
+        """How long the lane holds keys."""
+
+    def find_keys(self, hashes: UInt64s, *, is_past_replays: bool) -> tuple[UInt64s, UInt64s]:
+        """Those of the hashes that the ledger holds, with their fingerprints.
+
+        Without those of records that will be read again, unless all of these have been.
+        """
 
     def replay(self, origin: Origin) -> Replay:
         """What is known of an origin from before this run."""
+
+    def replay_ends(self) -> dict[Origin, int]:
+        """For each origin of which records may be read again: the offset from which on they are new."""
 
     def locks(self) -> Locks:
         """The locked billing periods that this run goes by."""

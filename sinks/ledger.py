@@ -16,7 +16,7 @@ from pipeline.batch import SLOTS, Batch
 from pipeline.chunk import Origin
 from pipeline.columns import Int32s, UInt64s
 from pipeline.locks import NO_LOCKS, Locks
-from pipeline.ports import Clock, Commit, Correction, RejectRow, Replay, Voided
+from pipeline.ports import Clock, Commit, Correction, Keep, RejectRow, Replay, Voided
 from pipeline.sources.bounds import Bounds, check_start
 from pipeline.sources.files import InputFile, Reading, is_still, look_at
 from sinks.blocks import VoidedRow, accepted_rows, correction_rows, counted_at
@@ -49,6 +49,9 @@ class Hot:
     """Which keys the lanes hold in memory: those ingested since `since_ms`, all of them when it is 0."""
 
     since_ms: int = 0
+    horizon_ms: int = 0
+    keys_max: int = 1 << 62
+    """Of all lanes together."""
 
 
 class Ledger:
@@ -100,7 +103,8 @@ class Ledger:
     def hot_keys(self, horizon_ms: int, keys_max: int = HOT_KEYS_MAX) -> Hot:
         """All keys while they are few, else those of the dedupe horizon."""
         count = int(self.client.query("SELECT count() FROM ledger").result_rows[0][0])
-        return Hot(0 if count <= keys_max else self._clock.now_ms() - horizon_ms)
+        since_ms = 0 if count <= keys_max else self._clock.now_ms() - horizon_ms
+        return Hot(since_ms, horizon_ms, keys_max)
 
     def plan_readings(
         self, files: list[InputFile], run: Run
@@ -202,6 +206,9 @@ class ReadAgain:
         }
 
 
+NOTHING_READ_AGAIN = ReadAgain({}, {})
+
+
 @dataclass(slots=True)
 class LedgerLane:
     """One lane's way into the ledger (see `pipeline.ports.LaneLedger`); one thread, one client."""
@@ -250,13 +257,22 @@ class LedgerLane:
                 if whole:
                     yield _keys_of(data[:whole])
 
-    def find_keys(self, hashes: UInt64s) -> tuple[UInt64s, UInt64s]:
+    def keep(self) -> Keep:
         """See `LaneLedger`."""
+        return Keep(self.hot.keys_max // self.lanes, self.hot.horizon_ms)
+
+    def replay_ends(self) -> dict[Origin, int]:
+        """See `LaneLedger`."""
+        return {origin: replay.end for origin, replay in self.replays.items()}
+
+    def find_keys(self, hashes: UInt64s, *, is_past_replays: bool) -> tuple[UInt64s, UInt64s]:
+        """See `LaneLedger`."""
+        read_again = NOTHING_READ_AGAIN if is_past_replays else self.read_again
         found: list[Any] = []
         numbers = [(int(high) << 64) | int(low) for high, low in hashes]
         for start in range(0, len(numbers), _LOOKUP_SIZE):
             parameters = {
-                "hashes": numbers[start : start + _LOOKUP_SIZE], "run": self.run.number, **self.read_again.parameters
+                "hashes": numbers[start : start + _LOOKUP_SIZE], "run": self.run.number, **read_again.parameters
             }  # fmt: skip
             found += self._ask("known_keys", parameters)
         words = [(h >> 64, h & _WORD, p) for h, p in found]

@@ -20,7 +20,7 @@ from pipeline.decode import Decoder
 from pipeline.kernels.layout import KEY, PREFIX, TENANT
 from pipeline.lane import Delivered, Lane
 from pipeline.locks import NO_LOCKS, Locks, month_of, period_name, read_period
-from pipeline.ports import Commit, Correction, RejectRow, Replay, Voided
+from pipeline.ports import Commit, Correction, Keep, RejectRow, Replay, Voided
 from pipeline.rating import Rater
 from pipeline.spend import SpendFilter
 from pipeline.strict import Rules
@@ -97,6 +97,9 @@ class Disk:
         )
 
 
+KEEP_ALL = Keep()
+
+
 @dataclass(slots=True)
 class MemoryLane:
     """One lane's way to the disk (see `pipeline.ports.LaneLedger`)."""
@@ -109,6 +112,7 @@ class MemoryLane:
     before_step: Callable[[], None] = lambda: None
     hot_since: int = 0
     run_locks: Locks = NO_LOCKS
+    run_keep: Keep = KEEP_ALL
     looked_up: list[Hash] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
     run: int = field(init=False)
@@ -130,10 +134,18 @@ class MemoryLane:
     def hot_since_ms(self) -> int:
         return self.hot_since
 
-    def find_keys(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def keep(self) -> Keep:
+        return self.run_keep
+
+    def replay_ends(self) -> dict[Origin, int]:
+        return {origin: replay.end for origin, replay in self._replays.items()}
+
+    def find_keys(self, hashes: np.ndarray, *, is_past_replays: bool) -> tuple[np.ndarray, np.ndarray]:
         wanted = {(int(high), int(low)) for high, low in hashes}
         self.looked_up += sorted(wanted)
-        return _keys_of([r for r in self._known() if r.key_hash in wanted])
+        own = [r for r in self.disk.rows if r.run == self.run]
+        known = self.disk.rows if is_past_replays else [*self._known(), *own]
+        return _keys_of([r for r in known if r.key_hash in wanted])
 
     def _known(self) -> list[StoredRow]:
         """Rows of earlier runs, but for those of records that are read again."""
@@ -261,6 +273,7 @@ class World:
     run_locks: Locks = NO_LOCKS
     hot_since: int = 0
     """From when on the lanes of `run` hold all keys in memory."""
+    keep: Keep = KEEP_ALL
     disk: Disk = field(default_factory=Disk)
 
     def shares(self, chunk: Chunk, lanes: int) -> list[Share]:
@@ -297,7 +310,7 @@ class World:
                 raise CutError
 
         ledgers = [
-            MemoryLane(self.disk, n, lanes, [origin], before_step, self.hot_since, self.run_locks)
+            MemoryLane(self.disk, n, lanes, [origin], before_step, self.hot_since, self.run_locks, self.keep)
             for n in range(lanes)
         ]
         made = [Lane(n, ledger, SpendFilter(self.accounts)) for n, ledger in enumerate(ledgers)]

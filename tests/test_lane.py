@@ -12,10 +12,10 @@ from pipeline.catalog import Catalog
 from pipeline.chunk import Origin
 from pipeline.errors import LedgerFencedError
 from pipeline.lane import Lane
-from pipeline.ports import Tally
+from pipeline.ports import Keep, Tally
 from pipeline.spend import SpendFilter
 from tests.lines import event_of, written
-from tests.memory_ledger import FILE, CutError, Disk, MemoryLane, World, chunk_of, loaded
+from tests.memory_ledger import FILE, KEEP_ALL, CutError, Disk, MemoryLane, World, chunk_of, loaded
 from tests.model import Model
 
 NOW_MS = 1_793_600_600_000
@@ -385,12 +385,14 @@ def test_lanes_in_any_number_and_order_do_what_one_after_the_other_would(catalog
     st.integers(1, 40),
     st.lists(st.tuples(st.integers(0, 40), st.integers(1, 3)), max_size=4),
     st.sampled_from([0, NOW_MS + 1]),
+    st.sampled_from([KEEP_ALL, Keep(0, 0), Keep(3, 0)]),
 )
-@settings(deadline=None, max_examples=100)
-def test_runs_that_are_cut_anywhere_end_as_if_never_cut(catalog, seed, count, cuts, hot_since):
+@settings(deadline=None, max_examples=150)
+def test_runs_that_are_cut_anywhere_end_as_if_never_cut(catalog, seed, count, cuts, hot_since, keep):
+    """Also where lanes let keys go after each commit, and look them up again."""
     plan = random.Random(seed)
     lines = lines_of(plan, count)
-    world, model = World(catalog, hot_since=hot_since), model_of(lines)
+    world, model = World(catalog, hot_since=hot_since, keep=keep), model_of(lines)
     for steps, lanes in cuts:
         try:
             world.run(lines, plan, lanes, steps=steps)

@@ -202,11 +202,31 @@ def spread(table, before, aside):
 
 
 @compiled
+def _knows(table, older, high, low):
+    return _holds(table, _find(table, high, low)) or (
+        len(older) > 0 and _holds(older, _find(older, high, low))
+    )
+
+
+@compiled
 def count_once(
-    table, rows, known, known_hashes, known_prints, late, verdicts, types, hashes, targets, prints, outcomes
+    table,
+    older,
+    rows,
+    known,
+    known_hashes,
+    known_prints,
+    late,
+    verdicts,
+    types,
+    hashes,
+    targets,
+    prints,
+    outcomes,
 ):
     """Judge rows in order against the table and enter the new ones; returns how many keys were entered.
 
+    older: keys that are known too, in a table of their own that takes no more; one without cells where none are.
     known int32[len(rows)]: FRESH, KNOWN, or the place in known_* of the key that the record has counted before.
     late bool[len(rows)]: what must not enter, since its period is locked; empty where nothing is.
     outcomes int8[len(rows)]: NEW, DUPLICATE, CONFLICT, UNKNOWN, REPLAYED or LOCKED; -1 for a line that was
@@ -218,9 +238,9 @@ def count_once(
         if known[i] != FRESH:
             outcomes[i] = REPLAYED
             if known[i] >= 0:
-                cell = _find(table, known_hashes[known[i], 0], known_hashes[known[i], 1])
-                if not _holds(table, cell):
-                    k = known[i]
+                k = known[i]
+                cell = _find(table, known_hashes[k, 0], known_hashes[k, 1])
+                if not _knows(table, older, known_hashes[k, 0], known_hashes[k, 1]):
                     _enter(table, cell, known_hashes[k, 0], known_hashes[k, 1], known_prints[k])
                     entered += 1
             continue
@@ -231,7 +251,12 @@ def count_once(
         if _holds(table, cell):
             outcomes[i] = DUPLICATE if types[row] == 4 or table[cell, 2] == prints[row] else CONFLICT
             continue
-        if types[row] == 4 and not _holds(table, _find(table, targets[row, 0], targets[row, 1])):
+        if len(older) > 0:
+            before = _find(older, hashes[row, 0], hashes[row, 1])
+            if _holds(older, before):
+                outcomes[i] = DUPLICATE if types[row] == 4 or older[before, 2] == prints[row] else CONFLICT
+                continue
+        if types[row] == 4 and not _knows(table, older, targets[row, 0], targets[row, 1]):
             outcomes[i] = UNKNOWN
             continue
         if len(late) > 0 and late[i]:
