@@ -168,7 +168,7 @@ class Front(ThreadingHTTPServer):
         self.sleep: Callable[[float], object] = threading.Event().wait
         self.applied: Callable[[], object] = lambda: None
         """Told when what came late was applied, or refused."""
-        super().__init__((host, port), _Handler)
+        super().__init__((host, port), Handler)
 
     @property
     def url(self) -> str:
@@ -193,7 +193,9 @@ def serving(folder: str, port: int = 0) -> Iterator[Front]:
         front.keeper.close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """A request in ClickHouse's HTTP protocol, as far as clickhouse-connect speaks it."""
+
     protocol_version = "HTTP/1.1"
     server: Front
     timeout = 60
