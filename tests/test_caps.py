@@ -330,6 +330,14 @@ def test_credits_that_are_held_or_used_up_pay_nobody_else(caps_stage):
     assert pools_of(caps_stage.store, "acme", NOON_MS) == []
 
 
+def test_an_overrun_takes_no_credits_that_another_reservation_holds(caps_stage):
+    give(caps_stage, 100, "1")
+    one, other = (reserve(caps_stage, 50, method=Method.CREDIT) for _ in range(2))
+    first = caps_stage.ask(Finalize(one, 80)).settlement
+    assert (first.credit_micro, first.shortfall_micro) == (50, 30)
+    assert caps_stage.ask(Finalize(other, 50)).settlement.credit_micro == 50
+
+
 def test_nothing_can_take_back_or_change_what_is_only_added_to(caps_stage):
     caps_stage.ask(Settle("acme", 1, key="1"))
     for statement in (
