@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from caps_stage import NOON_MS, caps_stage, migrated_url
+from caps_stage import NOON_MS, caps_stage, make_stage, migrated_url
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -22,6 +22,7 @@ from billing.asks import (
     Status,
 )
 from billing.audit import entries, verify
+from billing.book import Piece, open_book
 from billing.cap_tables import alerts, refusals, usage_events
 from billing.credits import mint, pools_of
 from billing.history import history
@@ -200,6 +201,23 @@ def test_a_key_that_comes_twice_at_once_is_worked_once(caps_stage):
     assert len({o.reservation.id for o in outcomes}) == 1
     assert sum(not o.is_replay for o in outcomes) == 1
     assert current(caps_stage) == 10
+
+
+def test_a_key_that_another_process_works_on_is_in_progress_until_it_is_done(postgres):
+    """On PostgreSQL; SQLite's writers follow one another, so there the second waits for the first."""
+    once = Once("reserve:acme", "k", "f")
+    with postgres.database() as url:
+        stage, other = make_stage(url), make_stage(url)
+        with other.store.write(is_alone=False) as connection:
+            open_book(connection, other.store, [Piece(Reserve("acme", 1), Caller(), once)], NOON_MS)
+            elsewhere = Once("reserve:zeta", "k", "f")
+            assert stage.ask(Reserve("zeta", 1), elsewhere).is_ok
+            waiting = stage.caps.ask(Reserve("beta", 1), None, Once("reserve:acme", "k", "f"))
+            assert waiting.result(9).status is Status.REQUEST_IN_PROGRESS
+        assert stage.ask(Reserve("acme", 1), once).is_ok
+        for one in (stage, other):
+            one.caps.close()
+            one.store.close()
 
 
 def test_fingerprints_see_content_and_not_form():
