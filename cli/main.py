@@ -48,6 +48,7 @@ COMMANDS = {
     "credits": Entry("Mint credits, and see what is left of them.", is_group=True),
     "audit": Entry("See who changed what, and check that the record is whole.", is_group=True),
     "stripe": Entry("Report metered usage to Stripe.", is_group=True),
+    "analysts": Entry("Let people and their tools read the ledger, and nothing else.", is_group=True),
     "catalog": Entry("Look after the catalog of prices.", is_group=True),
     "serve": Entry("Serve the HTTP interface and the console."),
     "reconcile": Entry("Compare the ledger with what it was made from, and mend it."),

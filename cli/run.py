@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.analysts import analysts_beside
 from cli.clock import SystemClock
 from cli.known_accounts import known_accounts
 from cli.progress import Progress, quiet_stdout
@@ -185,6 +186,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     stripe: Annotated[
         bool, typer.Option("--stripe", envvar="MILLRACE_STRIPE", help="Report to Stripe beside the run.")
     ] = False,
+    analysts_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="MILLRACE_ANALYSTS_PORT", help="Let analysts read an embedded ledger on this port."
+        ),
+    ] = None,
     json_: Annotated[
         bool, typer.Option("--json", envvar="MILLRACE_JSON", help="The summary as JSON, alone on stdout.")
     ] = False,
@@ -207,7 +214,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
         chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row, control,
     )  # fmt: skip
-    with quiet_stdout(), stripe_beside(stripe, options.ledger, state, accounts) as told:
+    with (
+        quiet_stdout(),
+        analysts_beside(analysts_port, options.ledger),
+        stripe_beside(stripe, options.ledger, state, accounts) as told,
+    ):
         if options.paths or not (brokers and topic):
             summary = run_files(options)
         else:

@@ -131,6 +131,12 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
     stripe: Annotated[
         bool, typer.Option("--stripe", envvar="MILLRACE_STRIPE", help="Report to Stripe beside the service.")
     ] = False,
+    analysts_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="MILLRACE_ANALYSTS_PORT", help="Let analysts read an embedded ledger on this port."
+        ),
+    ] = None,
     webhook: WebhookOption = None,
     development: Annotated[
         bool, typer.Option("--development", help="Take weak secrets. For a machine that nobody else reaches.")
@@ -184,6 +190,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         grace_s=grace_s,
         access_log=access_log,
         stripe=stripe,
+        analysts_port=analysts_port,
         is_development=development,
         webhooks=tuple(webhook or ()),
         refresh_ms=refresh_ms,

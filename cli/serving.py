@@ -38,6 +38,7 @@ from billing.policy import Policy
 from billing.store import Store, open_store
 from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
 from cli.alerting import AlertOptions, alert_loops, webhooks_of
+from cli.analysts import analysts_beside
 from cli.clock import SystemClock
 from cli.console_serving import ConsoleParts, console_on
 from cli.http_server import HttpSettings, listening
@@ -86,6 +87,7 @@ class ServeOptions:
     grace_s: int = 25
     access_log: bool = True
     stripe: bool = False
+    analysts_port: int | None = None
     is_development: bool = False
     webhooks: Sequence[str] = ()
     """Where alerts are posted: NAME=URL."""
@@ -123,6 +125,7 @@ def run_service(options: ServeOptions) -> None:
         parts.metrics += stack.enter_context(
             stripe_beside(options.stripe, options.ledger or "", options.state, options.accounts)
         )
+        stack.enter_context(analysts_beside(options.analysts_port, options.ledger or ""))
         if options.ledger:
             seen = LedgerMetrics(services.clock.now_ms)
             parts.metrics.append(seen.text)

@@ -21,6 +21,10 @@ KEYS = frozenset(
     (
         "accept_gap",
         "accounts",
+        "analysts_port",
+        "rows_max",
+        "seconds_max",
+        "user",
         "again",
         "refresh_ms",
         "development",
