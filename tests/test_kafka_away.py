@@ -12,7 +12,7 @@ from pipeline.sources.kafka import KafkaSettings, find_partitions
 from sinks.http_front import serving
 from tests.test_kafka_live import Live, computes, count
 
-WAIT_S = 60
+WAIT_S = 120
 
 
 @pytest.fixture

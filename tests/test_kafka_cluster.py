@@ -1,5 +1,6 @@
 """A cluster whose processes die at bad moments: nobody waits for the dead for ever, and nobody says it is well."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from sinks.http_front import serving
 from tests.kafka.broker import free_port
-from tests.test_kafka_live import computes
+from tests.test_kafka_live import Live, computes, count
 
 ROOT = Path(__file__).parent.parent
 RUN = "import sys; from cli import run_kafka, main; run_kafka.{limit} = 6; sys.exit(main.run(sys.argv[1:]))"
@@ -82,3 +83,38 @@ def test_a_process_whose_other_never_comes_leaves_with_a_sentence(first):
     _, err = process.communicate(timeout=90)
     assert process.returncode == 1
     assert "the other processes of the cluster did not come" in err
+
+
+@pytest.fixture
+def two(mock_kafka, front):
+    """Both processes of a cluster, and the topic that they read."""
+    topic = mock_kafka.create_topic(f"drain-{time.time_ns()}")
+    addresses = ",".join(f"127.0.0.1:{free_port()}" for _ in range(2))
+    lives = [
+        Live(mock_kafka, topic, front.url, "--workers", "1", "--cluster", addresses, "--process", str(number))
+        for number in range(2)
+    ]
+    yield lives, topic
+    for live in lives:
+        live.process.kill()
+        live.process.communicate()
+
+
+def test_one_process_that_is_told_to_stop_drains_the_whole_cluster(mock_kafka, front, two):
+    lives, topic = two
+    for live in lives:
+        live.until("/readyz", 200)
+    mock_kafka.send(topic, {p: [*computes(50, 50 * p), *computes(5)] for p in range(4)})
+    for live in lives:
+        live.until("/metrics", 200, 'millrace_events_total{outcome="accepted"}')
+    deadline = time.monotonic() + 60
+    while not count(front) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    code, out, err = lives[1].stop()
+    assert code == 0, err
+    other, err = lives[0].process.communicate(timeout=60)
+    assert lives[0].process.returncode == 0, err
+    summaries = [json.loads(text) for text in (out, other)]
+    assert sum(s["accepted"] for s in summaries) == count(front)
+    asked = "SELECT sum(accepted + duplicates) FROM progress"
+    assert sum(s["events"] for s in summaries) == front.keeper.query(asked).first_row[0]

@@ -19,7 +19,7 @@ from tests.kafka.broker import free_port
 
 ROOT = Path(__file__).parent.parent
 CODE = "import sys; from cli.main import run; sys.exit(run(sys.argv[1:]))"
-WAIT_S = 60
+WAIT_S = 120
 METRICS = (
     "lag", "position", "commits_total", "commit_seconds_bucket", "commit_rows_bucket", "commit_bytes_total",
     "dedupe_keys", "last_commit_timestamp_seconds", "event_to_ledger_seconds_bucket", "waiting",

@@ -110,9 +110,9 @@ class Campaign:
     def _torment(self, size):
         """Start a run, let it work for a while among faults, and kill one or all of its processes."""
         if self.with_faults:
-            for _ in range(self.random.randrange(3)):
+            for _ in range(self.random.randrange(1, 7)):
                 kind, door = self.random.choice(KINDS), self.random.choice(DOORS)
-                skip = self.random.randrange(8)
+                skip = self.random.randrange(5)
                 self.front.faults.add(Fault(kind, f"INSERT INTO {door}", 1, skip, 0.3))
         before = self._commits()
         processes = self._start(size)
