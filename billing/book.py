@@ -9,9 +9,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, case, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing.asks import Ask, Caller, Finalize, Method, Mode, Once, Release, Settle
@@ -232,18 +233,19 @@ def open_book(connection: Connection, store: Store, pieces: Sequence[Piece], now
     """Read what the asks need, and lock what they decide about."""
     book = Book(connection, now_ms)
     ids = [answer_id(p.once.scope, p.once.key) for p in pieces if p.once is not None]
-    if ids:
-        if not store.is_sqlite:
-            book.busy = _busy(connection, ids)
+    if ids and store.is_sqlite:
         found = connection.execute(_ANSWERS, {"ids": ids})
         book.answers = {row.id: (row.fingerprint, row.outcome.encode()) for row in found}
+    elif ids:
+        _lock_answers(book, sorted(set(ids)))
     reserved = sorted({p.ask.reservation_id for p in pieces if isinstance(p.ask, Finalize | Release)})
     names = {p.ask.tenant for p in pieces if not isinstance(p.ask, Finalize | Release)}
     if reserved:
         names |= set(connection.execute(_TENANTS_OF, {"ids": reserved}).scalars())
     book.tenants = lock_tenants(connection, names, now_ms)
-    due = {"tenants": list(names), "now": now_ms, "ids": reserved or [""]}
-    for row in connection.execute(_RESERVATIONS if reserved else _DUE, due):
+    holding = [name for name, state in book.tenants.items() if state.held_micro]
+    due = {"tenants": holding, "now": now_ms, "ids": reserved}
+    for row in connection.execute(_RESERVATIONS, due) if holding or reserved else ():
         state = reservation_of(row)
         book.reservations[state.id] = state
         if state.state == OPEN and state.expires_at_ms <= now_ms:
@@ -268,21 +270,21 @@ def expire(book: Book, reservation: ReservationState) -> None:
 def lock_tenants(connection: Connection, names: Iterable[str], now_ms: int) -> dict[str, TenantState]:
     """Lock tenants' rows in the order of their names, making those that are missing; give each as it stands."""
     wanted = sorted(set(names))
+    if not wanted:
+        return {}
     found = {row.tenant: row for row in connection.execute(_LOCK, {"names": wanted})}
     missing = [name for name in wanted if name not in found]
     if missing:
         new = [{"tenant": name, "created_at_ms": now_ms, "changed_at_ms": now_ms} for name in missing]
         insert_once(connection, tenants, new)
         found = {row.tenant: row for row in connection.execute(_LOCK, {"names": wanted})}
-    defaults = connection.execute(_DEFAULTS).one()
-    states = {name: _tenant(found[name], defaults, now_ms) for name in wanted}
+    states = {name: _tenant(found[name], now_ms) for name in wanted}
     starts = {w.start_s for s in states.values() for w in (s.day, s.month)}
-    if states:
-        for row in connection.execute(_WINDOWS, {"names": wanted, "starts": list(starts)}):
-            state = states[row.tenant]
-            window = state.day if row.window == state.day.window else state.month
-            if row.start_s == window.start_s:
-                _fill(window, row)
+    for row in connection.execute(_WINDOWS, {"names": wanted, "starts": list(starts)}):
+        state = states[row.tenant]
+        window = state.day if row.window == state.day.window else state.month
+        if row.start_s == window.start_s:
+            _fill(window, row)
     return states
 
 
@@ -296,8 +298,14 @@ def account_of(row: Any, defaults: Any) -> Account:
         stripe_customer=source.stripe_customer,
         daily_limit_micro_usd=source.daily_limit_micro,
         monthly_limit_micro_usd=source.monthly_limit_micro,
-        thresholds_percent=tuple(int(part) for part in source.thresholds_percent.split(",") if part),
+        thresholds_percent=thresholds_of(source.thresholds_percent),
     )
+
+
+@lru_cache
+def thresholds_of(text: str) -> tuple[int, ...]:
+    """Read the thresholds of an account as the store has them."""
+    return tuple(int(part) for part in text.split(",") if part)
 
 
 def insert_once(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
@@ -307,10 +315,13 @@ def insert_once(connection: Connection, table: Any, rows: list[dict[str, Any]]) 
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
-def _tenant(row: Any, defaults: Any, now_ms: int) -> TenantState:
-    account = account_of(row, defaults)
+def _tenant(row: Any, now_ms: int) -> TenantState:
+    account = Account(
+        row.tenant, row.display_name or row.tenant, row.time_zone, row.stripe_customer, row.daily_limit_micro,
+        row.monthly_limit_micro, thresholds_of(row.thresholds_percent),
+    )  # fmt: skip
     day, month = window_states(account, now_ms // 1000)
-    return TenantState(account, Mode(row.mode or defaults.mode), row.held_micro, row.as_of_ms, day, month)
+    return TenantState(account, Mode(row.mode), row.held_micro, row.as_of_ms, day, month)
 
 
 def _fill(window: WindowState, row: Any) -> None:
@@ -332,35 +343,50 @@ def _row(r: ReservationState) -> dict[str, Any]:
     return {name: getattr(r, name) for name in names}
 
 
-def _busy(connection: Connection, ids: list[str]) -> frozenset[str]:
-    """Try to lock answer ids for this transaction; gives those that another process has locked.
+def _lock_answers(book: Book, ids: list[str]) -> None:
+    """Try to lock answer ids for this transaction and read their answers; noted is what another process has locked.
 
-    The lock goes with the connection, so a process that dies leaves nothing behind to be taken over.
+    The lock goes with the connection, so a process that dies leaves nothing behind to be taken over. An answer that is
+    committed between the look and the lock is not seen: then the insert of ours fails, and the ask is done again.
     """
-    distinct = sorted(set(ids))
-    halves = [
-        int.from_bytes(hashlib.sha256(one.encode()).digest()[:8], "big", signed=True) for one in distinct
-    ]
-    rows = connection.execute(_TRY_LOCKS, {"keys": halves}).scalars().all()
-    return frozenset(one for one, locked in zip(distinct, rows, strict=True) if not locked)
+    halves = [int.from_bytes(hashlib.sha256(one.encode()).digest()[:8], "big", signed=True) for one in ids]
+    rows = book.connection.execute(_LOCK_ANSWERS, {"ids": ids, "keys": halves}).all()
+    book.busy = frozenset(row.id for row in rows if not row.is_locked)
+    book.answers = {
+        row.id: (row.fingerprint, row.outcome.encode()) for row in rows if row.outcome is not None
+    }
 
 
 _in = bindparam
-_TRY_LOCKS = text(
-    "SELECT pg_try_advisory_xact_lock((k >> 32)::int, ((k << 32) >> 32)::int) "
-    "FROM unnest(CAST(:keys AS bigint[])) WITH ORDINALITY AS t(k, n) ORDER BY n"
+_LOCK_ANSWERS = text(
+    "SELECT t.id, pg_try_advisory_xact_lock((t.k >> 32)::int, ((t.k << 32) >> 32)::int) AS is_locked, "
+    "a.fingerprint, a.outcome "
+    "FROM unnest(CAST(:ids AS text[]), CAST(:keys AS bigint[])) AS t(id, k) LEFT JOIN answers a ON a.id = t.id"
 )
 _ANSWERS = select(answers.c.id, answers.c.fingerprint, answers.c.outcome).where(
     answers.c.id.in_(_in("ids", expanding=True))
 )
 _TENANTS_OF = select(reservations.c.tenant).where(reservations.c.id.in_(_in("ids", expanding=True)))
+_defaults = tenants.alias("defaults")
+_IN_FORCE = ("time_zone", "thresholds_percent", "daily_limit_micro", "monthly_limit_micro")
 _LOCK = (
-    select(tenants)
+    select(
+        *(
+            tenants.c[name]
+            for name in ("tenant", "display_name", "stripe_customer", "held_micro", "as_of_ms")
+        ),
+        *(
+            case((tenants.c.is_declared, tenants.c[name]), else_=_defaults.c[name]).label(name)
+            for name in _IN_FORCE
+        ),
+        case((tenants.c.mode != "", tenants.c.mode), else_=_defaults.c.mode).label("mode"),
+    )
+    .join(_defaults, _defaults.c.tenant == "")
     .where(tenants.c.tenant.in_(_in("names", expanding=True)))
     .order_by(tenants.c.tenant)
-    .with_for_update()
+    .with_for_update(of=tenants)
 )
-_DEFAULTS = select(tenants).where(tenants.c.tenant == "")
+"""Tenants with what is in force for them: their own where they were declared, else the defaults."""
 _WINDOWS = select(spend_windows).where(
     spend_windows.c.tenant.in_(_in("names", expanding=True)),
     spend_windows.c.start_s.in_(_in("starts", expanding=True)),
@@ -370,7 +396,6 @@ _is_due = (
     & (reservations.c.state == OPEN)
     & (reservations.c.expires_at_ms <= _in("now"))
 )
-_DUE = select(reservations).where(_is_due)
 _RESERVATIONS = select(reservations).where(_is_due | reservations.c.id.in_(_in("ids", expanding=True)))
 _SETTLED = select(settlements.c.id, settlements.c.fingerprint, settlements.c.outcome).where(
     settlements.c.id.in_(_in("ids", expanding=True))
