@@ -94,6 +94,7 @@ KEYS = frozenset(
         "log_tenant",
         "mapping",
         "meters",
+        "metrics_host",
         "metrics_port",
         "now",
         "once",

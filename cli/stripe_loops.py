@@ -239,8 +239,12 @@ def loop(  # noqa: PLR0913, PLR0917 - one argument for each flag
     stream: StreamOption = False,
     metrics_port: Annotated[
         int | None,
-        typer.Option(envvar="MILLRACE_STRIPE_METRICS_PORT", help="Serve metrics on this port of 127.0.0.1."),
+        typer.Option(envvar="MILLRACE_STRIPE_METRICS_PORT", help="Serve metrics on this port."),
     ] = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(envvar="MILLRACE_STRIPE_METRICS_HOST", help="The address that metrics are served on."),
+    ] = "127.0.0.1",
     verbose: Annotated[bool, typer.Option("--verbose", help="Log each attempt and each turn.")] = False,
 ) -> None:
     """Plan, push, verify and reconcile by itself, until SIGTERM; any number of these may run at once."""
@@ -253,7 +257,11 @@ def loop(  # noqa: PLR0913, PLR0917 - one argument for each flag
         if once:
             _once(desk, loops)
             return
-        with _metrics(desk, metrics_port), in_threads(desk, loops) as stop, _stopped_by_signals(stop):
+        with (
+            _metrics(desk, metrics_host, metrics_port),
+            in_threads(desk, loops) as stop,
+            _stopped_by_signals(stop),
+        ):
             typer.echo("reporting to Stripe; stop with SIGTERM", err=True)
             stop.wait()
 
@@ -271,12 +279,12 @@ def _once(desk: Desk, loops: tuple[Loop, ...]) -> None:
 
 
 @contextmanager
-def _metrics(desk: Desk, port: int | None) -> Iterator[None]:
+def _metrics(desk: Desk, host: str, port: int | None) -> Iterator[None]:
     if port is None:
         yield
         return
     try:
-        server, thread = start_http_server(port, "127.0.0.1", StripeMetrics(desk.store, now).registry)
+        server, thread = start_http_server(port, host, StripeMetrics(desk.store, now).registry)
     except OSError as error:
         raise UsageError(f"the metrics port {port} cannot be used: {error.strerror}") from error
     try:
