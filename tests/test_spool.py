@@ -199,13 +199,14 @@ def test_a_failed_write_is_no_204_and_the_next_one_stands_where_it_would_have(tm
     put(spool, lines(0, 1))
     fails[0] = True
     with pytest.raises(LogAwayError, match="no space left") as refused:
-        put(spool, lines(1, 1))
+        put(spool, lines(1, 5))
     assert refused.value.retry_after_s > 0
     with pytest.raises(LogAwayError):  # cutting off what was left fails too
         put(spool, lines(2, 1))
     fails[0] = False
     put(spool, lines(3, 1))
     assert read(followed(spool)) == [(0, b'{"n":0}', ARRIVED), (1, b'{"n":3}', ARRIVED)]
+    assert segments_in(tmp_path)[0].path.stat().st_size == spool.mark().size
     spool.close()
     assert read(followed(opened(tmp_path)))[-1][1] == b'{"n":3}'
 
