@@ -18,6 +18,7 @@ from cli.running import (
     RunOptions,
     describe,
     frozen_heap,
+    load_kernels,
     make_preparer,
     named_ledger,
     stopping,
@@ -239,6 +240,7 @@ def _check_account(flag: str, name: str | None) -> None:
 def run_files(options: RunOptions) -> dict[str, Any]:
     """Run the flow over files until their end; returns the summary of the contract."""
     begun = time.monotonic()
+    load_kernels()
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
     accounts = known_accounts(options.accounts, options.control)
     formats = FormatChoice(

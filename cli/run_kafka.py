@@ -17,7 +17,7 @@ from cli.known_accounts import known_accounts
 from cli.ledger_metrics import LedgerMetrics, watched
 from cli.metrics import Metrics, served
 from cli.progress import Progress
-from cli.running import RunOptions, frozen_heap, make_preparer, stopping, summary_of
+from cli.running import RunOptions, frozen_heap, load_kernels, make_preparer, stopping, summary_of
 from pipeline.accounts import Accounts
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.chunk import Origin
@@ -126,6 +126,7 @@ def run_kafka(
     In a cluster the summary is of what this process has counted. `more_metrics` are shown with its own.
     """
     begun = time.monotonic()
+    load_kernels()
     setting = _prepare(options, kafka, more_metrics)
     with stopping(setting.state), _grace(setting.state, kafka.grace_s):
         store = Ledger(options.ledger, setting.clock)

@@ -2,11 +2,14 @@
 
 import gc
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline.accounts import Accounts
 from pipeline.batch import Formats, Preparer
@@ -14,6 +17,7 @@ from pipeline.catalog import Catalog
 from pipeline.decode import Decoder
 from pipeline.errors import UsageError
 from pipeline.flow import RunState
+from pipeline.kernels.tables import sort_by_lane
 from pipeline.rating import Rater
 from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.strict import Rules
@@ -53,6 +57,12 @@ def named_ledger(ledger: str | None) -> str:
         msg = "no ledger is named: give --ledger chdb:///absolute/folder or http(s)://user:password@host:8123/database"
         raise UsageError(msg)
     return ledger
+
+
+def load_kernels() -> None:
+    """Begin to load what is compiled, beside the opening of the ledger: the first takes half a second."""
+    nothing, order, bounds = np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(2, np.int64)
+    threading.Thread(target=sort_by_lane, args=(nothing, 1, order, bounds), daemon=True).start()
 
 
 def is_known_tenant(options: RunOptions, accounts: Accounts) -> Callable[[str], bool] | None:
