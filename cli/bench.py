@@ -16,6 +16,7 @@ from benchmarks.bench_machine import this_machine
 from benchmarks.bench_report import best_of_ours, markdown, svg
 from benchmarks.bench_stages import stage_table
 from cli import bench_lap
+from cli.bench_flat import measure
 from cli.bench_http import HttpBench
 from cli.clock import SystemClock
 from pipeline.errors import MillraceError, UsageError
@@ -53,6 +54,10 @@ def bench(  # noqa: PLR0913, PLR0917 - one argument for each flag
     profile: Annotated[
         bool, typer.Option("--profile", help="Measure where the time of one run goes instead.")
     ] = False,
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="Measure keys, a restart, a month's summary and the export instead."),
+    ] = False,
     http: Annotated[
         bool, typer.Option("--http", help="Measure how fast caps answer over HTTP instead, on one core.")
     ] = False,
@@ -73,8 +78,8 @@ def bench(  # noqa: PLR0913, PLR0917 - one argument for each flag
         return
     out.mkdir(parents=True, exist_ok=True)
     bench_ = Bench(out.absolute(), seed, _numbers(workers), peers.absolute() if peers else None)
-    if memory or profile:
-        found = bench_.memory(events) if memory else bench_.profile(events)
+    if memory or profile or flat:
+        found = (bench_.memory if memory else bench_.profile if profile else bench_.flat)(events)
         typer.echo(json.dumps(found) if json_ else found["table"])
         return
     names = [name.strip() for name in only.split(",") if name.strip()]
@@ -130,6 +135,11 @@ class Bench:
         table = ["|lines|keys|peak memory|", "| ---: | ---: | ---: |"]
         table += [f"|{r['lines']:,}|{r['keys']:,}|{r['peak_bytes'] / 1e6:,.0f} MB|" for r in rows]
         return {"runs": rows, "table": "\n".join(table)}
+
+    def flat(self, events: int) -> dict[str, Any]:
+        """What must stay quick or small however many events there are."""
+        small = self.input(WARM_UP_EVENTS)
+        return measure(self.folder, events, Path(small.events), _tell)
 
     def profile(self, events: int) -> dict[str, Any]:
         """Where the time of a run goes, stage by stage."""

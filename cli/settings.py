@@ -75,6 +75,7 @@ KEYS = frozenset(
         "memory",
         "peers",
         "profile",
+        "flat",
         "quick",
         "guard",
         "seconds",

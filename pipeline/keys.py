@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.batch import Batch
 from pipeline.columns import Int8s, Int32s, UInt64s
-from pipeline.kernels.tables import count_once, print_of, put_keys, spread
+from pipeline.kernels.tables import count_once, find_keys, print_of, put_keys, spread
 from pipeline.locks import Bools
 from pipeline.ports import Replay
 
@@ -55,6 +55,12 @@ class KeyTable:
             batch.hashes, batch.targets, batch.prints, outcomes,
         )  # fmt: skip
         return outcomes
+
+    def find(self, hashes: UInt64s) -> Bools:
+        """Tell of each key whether it is there."""
+        found = np.empty(len(hashes), np.bool_)
+        find_keys(self._cells, np.ascontiguousarray(hashes), found)
+        return found
 
     def forget_older(self) -> None:
         """Let go of the keys of the older table."""

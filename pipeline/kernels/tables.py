@@ -161,6 +161,13 @@ def put_keys(table, hashes, prints):
 
 
 @compiled
+def find_keys(table, hashes, found):
+    """Tell of each key whether it is there: found bool[n]."""
+    for i in range(len(hashes)):
+        found[i] = _holds(table, _find(table, hashes[i, 0], hashes[i, 1]))
+
+
+@compiled
 def print_of(table, key):
     """The fingerprint of a key that is there."""
     return table[_find(table, key[0], key[1]), 2]
