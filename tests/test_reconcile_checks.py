@@ -166,6 +166,7 @@ def test_amounts_that_the_catalog_does_not_give_are_found(whole, tmp_path, capsy
     report = reconciled(capsys, whole.url, "--catalog", str(catalog), "--sample", "0", code=1)
     (finding,) = of(report, "prices")["findings"]
     assert finding["where"] == "version '2026-01'"
+    assert of(report, "prices")["compared"] == 0
 
 
 def test_a_correction_that_takes_back_something_else_is_found(whole, capsys):

@@ -10,11 +10,16 @@ from datetime import timedelta
 
 import pytest
 
+from cli.clock import SystemClock
 from cli.main import run as millrace
 from cli.rejects_replay import ReplayOptions, run_replay
 from cli.run import RunOptions, run_files
+from pipeline.errors import LedgerFencedError
+from sinks.clickhouse import connect
 from sinks.http_front import Fault
-from sinks.replay_log import Selection
+from sinks.inserts import Retry
+from sinks.ledger import Ledger
+from sinks.replay_log import Reading, ReplayLog, Selection
 from tests.event_lines import event as made
 from tests.event_lines import line
 from tests.hostile import hostile_stream
@@ -154,6 +159,17 @@ def test_a_page_of_the_log_that_is_sent_twice_stands_once(faulty, ledger, tmp_pa
     assert faulty.faults.happened
     assert summary["rejected"] == 2
     assert ledger.client.query("SELECT count(), uniqExact(number) FROM reject_replays").first_row == (2, 2)
+
+
+def test_a_newer_run_fences_a_replay_off_and_nothing_of_it_comes_after(server, ledger, tmp_path):
+    run_lines(server, tmp_path, [b"{", b"[]"])
+    clock = SystemClock()
+    older = Ledger(server.url, clock).begin_run(1)
+    Ledger(server.url, clock).begin_run(2)
+    log = ReplayLog(connect(server.url), clock, Retry())
+    with pytest.raises(LedgerFencedError):
+        log.append(Selection(), Reading(lambda _: "cloudevents"), older)
+    assert ledger.client.query("SELECT count() FROM reject_replays").first_row[0] == 0
 
 
 def mended(capsys, monkeypatch, tmp_path, url, name, text, code=0):

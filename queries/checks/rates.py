@@ -6,7 +6,7 @@ from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from pipeline.catalog import UNPRICED, Catalog, Entry
+from pipeline.catalog import UNPRICED, Catalog, Entry, Version, default_catalog
 from pipeline.event import MICRO, TYPE_NAMES, EventType, Reject
 from pipeline.findings import Finding, Result
 from pipeline.pricing import Quantities, price_event
@@ -17,18 +17,18 @@ _TYPES = dict(zip(TYPE_NAMES, EventType, strict=True))
 
 
 def check_rates(client: Any, catalog: Catalog, sample: int) -> Result:
-    """Rate about `sample` rows again, all of them when it is 0."""
+    """Rate about `sample` rows again, all of them when it is 0; the catalog that is shipped is known, too."""
     rows = int(client.query("SELECT count() FROM ledger").result_rows[0][0])
     result = Result(of="rows")
-    versions = {version.version: number for number, version in enumerate(catalog.versions)} | {"": -1}
+    versions = {version.version: version for one in (default_catalog(), catalog) for version in one.versions}
     missing: dict[str, int] = {}
     for row in _rows(client, max(rows // sample, 1) if sample else 1):
-        number = versions.get(row["catalog_version"])
-        if number is None:
-            missing[row["catalog_version"]] = missing.get(row["catalog_version"], 0) + 1
+        name = row["catalog_version"]
+        if name and name not in versions:
+            missing[name] = missing.get(name, 0) + 1
             continue
         result.compared += 1
-        result.add(_differences(row, catalog, number))
+        result.add(_differences(row, versions.get(name)))
     result.add(_missing(version, count) for version, count in sorted(missing.items()))
     return result
 
@@ -43,9 +43,9 @@ def _rows(client: Any, one_of: int) -> Iterator[dict[str, Any]]:
         raise refusal(error, "reading rows to rate them again") from error
 
 
-def _differences(row: dict[str, Any], catalog: Catalog, version: int) -> list[Finding]:
+def _differences(row: dict[str, Any], version: Version | None) -> list[Finding]:
     kind = _TYPES[row["type"]]
-    entry = catalog.entry(version, kind, row["operation"]) if version >= 0 else UNPRICED
+    entry = version.entry(kind, row["operation"]) if version else UNPRICED
     measured = Quantities(
         kind,
         row["request_bytes"],
