@@ -6,9 +6,11 @@ from Stripe's sums what is missing. That needs 24 hours from the last report tha
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Protocol
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
@@ -58,7 +60,8 @@ class FileMark:
 
     def write(self, serial: int, now: int) -> None:
         """Remember both."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
+        own = f"{os.getpid()}-{get_ident()}"  # two senders may write at once, and the later one may be the older
+        partial = self.path.with_name(f".{self.path.name}.{own}.partial")
         try:
             partial.write_text(json.dumps({"serial": serial, "at": now}), encoding="utf-8")
             partial.replace(self.path)
