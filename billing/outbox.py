@@ -8,7 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    ScalarSelect,
+    Select,
+    Subquery,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from billing.intents import (
     REPORT_COLUMNS,
@@ -25,6 +39,7 @@ from billing.restore import Mark, is_read_only, next_serial
 from billing.stops import resumed_at, stopped_meters
 from billing.store import Store
 from billing.tables import attempts, facts, intents, invoices, lanes
+from pipeline.errors import StoreError
 from pipeline.outbox import HOLDING, Attempt, Report, Result, Settled, State
 
 NEVER = 2**62
@@ -35,6 +50,8 @@ SEND_WITHIN_S = LEASE_S - 60
 AHEAD_S = 240
 """Stripe takes events up to five minutes ahead."""
 CLOCK_TOLERANCE_S = 60
+LEASE_AHEAD_S = 300
+"""Hosts whose clocks differ by less respect each other's leases."""
 _SENDABLE = (State.PLANNED, State.DEFERRED, State.UNKNOWN)
 _LATEST = "latest_moment"
 
@@ -91,7 +108,7 @@ class SqlOutbox:
     def next_due(self, now: int) -> int | None:
         """Say when the next report may be sent: up to `now` means at once, None that none is left."""
         due = case((lanes.c.due_at > lanes.c.paused_until, lanes.c.due_at), else_=lanes.c.paused_until)
-        mine = or_(lanes.c.leased_until <= now, lanes.c.owner == self._owner)
+        mine = or_(_lease_over(now), lanes.c.owner == self._owner)
         waiting = and_(lanes.c.due_at < NEVER, mine, ~lanes.c.held)
         with self._store.read() as connection:
             if is_read_only(connection):
@@ -107,27 +124,32 @@ class SqlOutbox:
             connection.execute(update(lanes).where(idle).values(leased_until=0))
 
     def _settle(self, connection: Connection, settled: Sequence[Settled], now: int) -> None:
-        changes = [self._settled(connection, one, now) for one in settled]
+        if not settled:
+            return
+        ids = [one.attempt.intent_id for one in settled]
+        rows = {row.id: row for row in connection.execute(_SETTLED, {"of_ids": ids})}
+        if len(rows) < len(set(ids)):
+            msg = "the control store was replaced while reports were under way: start again"
+            raise StoreError(msg)
+        changes = [self._settled(rows[one.attempt.intent_id], one, now) for one in settled]
         _many(connection, _FINISH_ATTEMPT, [change.attempt for change in changes])
         standings = [(c.intent_id, c.standing) for c in changes if c.standing is not None]
         write_standings(connection, standings)
         _many(connection, _GIVE_BACK_LANE, [c.lane for c in changes if c.standing is not None])
 
-    def _settled(self, connection: Connection, one: Settled, now: int) -> "_Change":
+    def _settled(self, row: AnyRow, one: Settled, now: int) -> "_Change":
         """Decide what one outcome changes; nothing but the attempt itself where the lease was taken over."""
         attempt, outcome = one.attempt, one.outcome
-        where = {"of_customer": attempt.report.customer, "of_event_name": attempt.report.event_name}
-        row = connection.execute(_LANE, where).one()
-        stale = row.fence != attempt.fence or row.owner != self._owner
+        stale = row.lane_fence != attempt.fence or row.owner != self._owner
         finished = _finished(one, stale=stale, now=now)
         if stale:
             return _Change(finished, attempt.intent_id, None, {})
         good = outcome.result in {Result.APPLIED, Result.DUPLICATE}
         failures = 0 if good else row.failures + 1
         pause = 0 if good else max(pause_s(failures, self._randbelow), outcome.retry_after_s)
-        intent = connection.execute(_INTENT, {"of_id": attempt.intent_id}).one()
-        standing = after_attempt(standing_of(intent), attempt.number, outcome, now, now + pause)
+        standing = after_attempt(standing_of(row), attempt.number, outcome, now, now + pause)
         held = bool(row.held or standing.state in HOLDING)
+        where = {"of_customer": attempt.report.customer, "of_event_name": attempt.report.event_name}
         paused_until = now + pause if pause else 0
         lane = {**where, "to_failures": failures, "to_paused_until": paused_until, "to_held": held}
         return _Change(finished, attempt.intent_id, standing, lane)
@@ -150,7 +172,7 @@ class SqlOutbox:
                 self._change(connection, row, after)
 
     def _take_over_crashed(self, connection: Connection, now: int) -> None:
-        dead = and_(lanes.c.in_flight, lanes.c.leased_until <= now)
+        dead = and_(lanes.c.in_flight, _lease_over(now))
         for lane_row in connection.execute(select(lanes).where(dead)).all():
             lane = and_(lanes.c.customer == lane_row.customer, lanes.c.event_name == lane_row.event_name)
             values = {"in_flight": False, "owner": "", "leased_until": 0, "fence": lane_row.fence + 1}
@@ -166,18 +188,26 @@ class SqlOutbox:
 
     def _take(self, connection: Connection, free: int, now: int) -> list[Attempt]:
         ready = and_(lanes.c.due_at <= now, lanes.c.paused_until <= now, ~lanes.c.held, ~lanes.c.in_flight)
-        mine = or_(lanes.c.leased_until <= now, lanes.c.owner == self._owner)
+        mine = or_(_lease_over(now), lanes.c.owner == self._owner)
         mine = and_(mine, lanes.c.event_name.not_in(self._stopped))
-        query = select(lanes).where(ready, mine).order_by(lanes.c.served_at, lanes.c.due_at).limit(free)
-        begins = [self._begin(connection, row, now) for row in connection.execute(query).all()]
+        chosen = select(lanes).where(ready, mine).order_by(lanes.c.served_at, lanes.c.due_at).limit(free)
+        versions = {"of_api_version": self._stamp.api_version, "of_sdk_major": self._sdk_major}
+        of = chosen.subquery()
+        found = connection.execute(
+            select(of, _next_report(of).label("next_id")), {**versions, "of_now": now}
+        ).all()
+        ids = [row.next_id for row in found if row.next_id is not None]
+        reports = {row.id: row for row in connection.execute(_REPORTS, {"of_ids": ids})} if ids else {}
+        begins = [self._begin(connection, row, reports.get(row.next_id), now) for row in found]
         return self._record(connection, [begin for begin in begins if begin is not None], now)
 
-    def _begin(self, connection: Connection, lane_row: AnyRow, now: int) -> "_Begin | None":
-        """Choose the next report of a lane; a lane that has none due is put off until it has."""
-        where = {"of_customer": lane_row.customer, "of_event_name": lane_row.event_name}
-        versions = {"of_api_version": self._stamp.api_version, "of_sdk_major": self._sdk_major}
-        row = connection.execute(_NEXT_REPORT, {**where, **versions, "of_now": now}).first()
+    def _begin(
+        self, connection: Connection, lane_row: AnyRow, row: AnyRow | None, now: int
+    ) -> "_Begin | None":
+        """Begin the next report of a lane; a lane that has none due is put off until it has."""
         if row is None:
+            where = {"of_customer": lane_row.customer, "of_event_name": lane_row.event_name}
+            versions = {"of_api_version": self._stamp.api_version, "of_sdk_major": self._sdk_major}
             due_at = connection.execute(_NEXT_DUE, {**where, **versions}).scalar()
             connection.execute(
                 _PUT_OFF_LANE, {**where, "to_due_at": NEVER if due_at is None else int(due_at)}
@@ -283,6 +313,14 @@ def _wake_unknown(connection: Connection) -> None:
     connection.execute(update(lanes).where(waiting).values(due_at=0))
 
 
+def _lease_over(now: int) -> Any:
+    """Select lanes whose lease has run out, or was written by a clock that was far ahead: that one is over, too.
+
+    What such a clock was sending must not wait until it is right: by then Stripe has forgotten the identifier.
+    """
+    return or_(lanes.c.leased_until <= now, lanes.c.leased_until > now + LEASE_S + LEASE_AHEAD_S)
+
+
 def _lane(report: Report) -> Any:
     return and_(lanes.c.customer == report.customer, lanes.c.event_name == report.event_name)
 
@@ -318,23 +356,38 @@ _ITS_REPORTS = and_(
     intents.c.customer == bindparam("of_customer"), intents.c.event_name == bindparam("of_event_name")
 )
 _NOT_BEFORE = _timestamp() - AHEAD_S
-_LANE = select(lanes).where(_THIS_LANE)
-_INTENT = select(*STANDING_COLUMNS).where(intents.c.id == bindparam("of_id"))
-_NEXT_REPORT = (
+_ITS_LANE = and_(lanes.c.customer == intents.c.customer, lanes.c.event_name == intents.c.event_name)
+_THESE = intents.c.id.in_(bindparam("of_ids", expanding=True))
+_SETTLED = (
     select(
         intents.c.id,
-        intents.c.identifier,
-        intents.c.api_version,
-        intents.c.sdk_version,
         *STANDING_COLUMNS,
-        *REPORT_COLUMNS,
+        lanes.c.fence.label("lane_fence"),
+        lanes.c.owner,
+        lanes.c.failures,
+        lanes.c.held,
     )
-    .where(
-        _ITS_REPORTS, _may_go(), intents.c.retry_at <= bindparam("of_now"), bindparam("of_now") >= _NOT_BEFORE
-    )
-    .order_by(intents.c.window_start, intents.c.slot)
-    .limit(1)
+    .join(lanes, _ITS_LANE)
+    .where(_THESE)
 )
+_REPORTS = select(
+    intents.c.id,
+    intents.c.identifier,
+    intents.c.api_version,
+    intents.c.sdk_version,
+    *STANDING_COLUMNS,
+    *REPORT_COLUMNS,
+).where(_THESE)
+
+
+def _next_report(of: Subquery) -> ScalarSelect[Any]:
+    """Choose the report that goes next in each lane of a query."""
+    own = and_(intents.c.customer == of.c.customer, intents.c.event_name == of.c.event_name)
+    due = and_(intents.c.retry_at <= bindparam("of_now"), bindparam("of_now") >= _NOT_BEFORE)
+    query = select(intents.c.id).where(own, _may_go(), due)
+    return query.order_by(intents.c.window_start, intents.c.slot).limit(1).scalar_subquery()
+
+
 _NEXT_DUE = select(
     func.min(case((intents.c.retry_at > _NOT_BEFORE, intents.c.retry_at), else_=_NOT_BEFORE))
 ).where(_ITS_REPORTS, _may_go())

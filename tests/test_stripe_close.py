@@ -124,6 +124,36 @@ def test_what_comes_after_the_cut_off_is_late_and_a_line_of_the_next_period(told
     assert (december["late_in"], december["told_in"], december["stripe"]) == (5, 5, 5)
 
 
+def test_what_came_after_the_period_was_locked_is_no_business_of_its_close(told, ledger):
+    told("reconcile")
+    late = ["acme", datetime.fromtimestamp(END - 2 * HOUR, UTC), 5, 0, "metered", "2026-12"]
+    names = ["tenant", "occurred_at", "cost_micro_usd", "residual_pico_usd", "settlement", "billing_period"]
+    ledger.client.insert("ledger", [late], column_names=names)
+    position, obstacles = closed(told, "--finalize")
+    assert (position["due"], position["owed"], position["billed"], obstacles) == (7, 0, 7, [])
+    Clock.at_s = END + 2 * HOUR
+    told("push")
+    told("reconcile")
+    december = json.loads(told("close", "2026-12"))["positions"][0]
+    assert (december["late_in"], december["told_in"], december["stripe"]) == (0, 5, 5)
+    assert closed(told)[0]["late_out"] == 0
+
+
+def test_what_waits_for_a_decision_is_in_the_way(millrace, ledger, account):
+    use(ledger, END - 40 * HOUR, 7)
+    (customer,) = account.of_kind("customer")
+    account.reject_async[customer["id"]] = "meter_event_invalid_value"
+    Clock.at_s = END - 30 * HOUR
+    millrace("push")
+    for minutes in (0, 11):
+        Clock.at_s = END - 5 * HOUR + 60 * minutes
+        millrace("reconcile")
+    Clock.at_s = END + 1800
+    _, obstacles = closed(millrace, "--finalize", code=1)
+    assert "7 units are held: `millrace stripe quarantine list`" in " ".join(obstacles)
+    assert status_of(account) == "draft"
+
+
 def test_a_sum_at_stripe_that_was_not_told_is_in_the_way(told, account):
     told("reconcile")
     account.events[0].value += 2

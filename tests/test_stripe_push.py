@@ -302,6 +302,18 @@ def test_a_clock_that_is_far_from_stripes_stops_the_run(owing):
         pusher.run()
 
 
+def test_what_a_clock_far_ahead_was_sending_is_only_read_once_the_clock_is_right(owing):
+    """Its first attempt seems to be in the future: when it seems 23 hours old, Stripe has long forgotten it."""
+    owing.time.now = NOON + 48 * HOUR
+    assert len(owing.outbox().exchange([], 1, owing.time())) == 1
+    assert owing.states() == [State.SENDING]
+    owing.time.now = NOON
+    owing.outbox().exchange([], 0, owing.time())
+    assert owing.states() == [State.FROZEN]
+    owing.time.now = NOON + 49 * HOUR
+    assert owing.outbox().exchange([], 1, owing.time()) == []
+
+
 def test_a_clock_that_goes_back_lets_nothing_uncertain_be_sent_again(owing):
     owing.next_fault(Fault.DROP_AFTER)
     owing.push()
