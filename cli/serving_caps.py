@@ -146,7 +146,7 @@ class CapsDesk:
     def sick(self) -> list[str]:
         """Say so where the caps decide by figures that are old."""
         age_ms = self._age_ms("refresh")
-        if not self.reads_ledger or age_ms is None or age_ms < STALE_MS:
+        if age_ms is None or age_ms < STALE_MS:
             return []
         return [f"caps: what the ledger counts was last read {age_ms // 1000} s ago"]
 
@@ -155,8 +155,9 @@ class CapsDesk:
         return generate_latest(self.registry)
 
     def _age_ms(self, name: str) -> int | None:
-        loop = next(one for one in self.loops if one.name == name)
-        return self.clock.now_ms() - loop.done_at_ms if loop.done_at_ms else None
+        """How long ago a loop last did its work; None where it never did, or there is none."""
+        done_at_ms = next((loop.done_at_ms for loop in self.loops if loop.name == name), 0)
+        return self.clock.now_ms() - done_at_ms if done_at_ms else None
 
 
 def open_caps(  # noqa: PLR0913, PLR0917 - what caps are made of
