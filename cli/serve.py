@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from api.limits import DEFAULT_RATES, Limit, Rate, parse_rate
-from cli.alerting import WebhookOption
+from cli.alerting import AlertOptions, WebhookOption
 from cli.running import RunOptions
 from cli.serving import ServeOptions, run_service
 from cli.serving_ingest import IngestOptions
 from pipeline.errors import UsageError
+from sinks.spool import SpoolLimits
 
 PORT = 8080
 RATES = ", ".join(f"{limit}={rate}" for limit, rate in DEFAULT_RATES.items())
@@ -55,6 +56,13 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
             help="A folder for events: they are counted in this process. Default with an embedded ledger: in --state.",
         ),
     ] = None,
+    spool_keep_mb: Annotated[
+        int,
+        typer.Option(min=0, help="MiB of the spool that are kept when the ledger has all that is in them."),
+    ] = 1024,
+    spool_room_mb: Annotated[
+        int, typer.Option(min=0, help="MiB of the spool's disk that stay free for the ledger.")
+    ] = 256,
     types: Annotated[
         Path | None, typer.Option(envvar="MILLRACE_TYPES", help="Events of free types to ours: a file.")
     ] = None,
@@ -138,6 +146,10 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         ),
     ] = None,
     webhook: WebhookOption = None,
+    decisions_topic: Annotated[
+        str | None,
+        typer.Option(envvar="MILLRACE_DECISIONS_TOPIC", help="Kafka: a compacted topic for alerts."),
+    ] = None,
     development: Annotated[
         bool, typer.Option("--development", help="Take weak secrets. For a machine that nobody else reaches.")
     ] = False,
@@ -170,6 +182,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         flush_ms,
         grace_s,
         stuck_after_s,
+        SpoolLimits(kept_bytes=spool_keep_mb << 20, room_bytes=spool_room_mb << 20),
     )
     options = ServeOptions(
         host=host,
@@ -192,7 +205,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         stripe=stripe,
         analysts_port=analysts_port,
         is_development=development,
-        webhooks=tuple(webhook or ()),
+        alerts=AlertOptions(tuple(webhook or ()), development, decisions_topic, brokers, kafka or []),
         refresh_ms=refresh_ms,
         ingest=ingest,
         has_console=console,

@@ -18,6 +18,7 @@ from pipeline.errors import UsageError
 from pipeline.ports import EventLog
 from sinks.clickhouse import is_embedded
 from sinks.kafka_log import KafkaLog
+from sinks.spool import SpoolLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class IngestOptions:
     flush_ms: int = 100
     grace_s: int = 25
     stuck_after_s: int = 60
+    limits: SpoolLimits = field(default_factory=SpoolLimits)
 
 
 @dataclass(slots=True)
@@ -88,7 +90,14 @@ def _open_kafka(options: IngestOptions, found: Ingest, stack: ExitStack) -> Call
 
 def _open_spool(options: IngestOptions, found: Ingest, stack: ExitStack) -> Callable[[], int]:
     flow = EmbeddedFlow(
-        FlowOptions(options.run, options.spool, options.flush_ms, options.grace_s, options.stuck_after_s)
+        FlowOptions(
+            options.run,
+            options.spool,
+            options.flush_ms,
+            options.grace_s,
+            options.stuck_after_s,
+            options.limits,
+        )
     )
     stack.callback(flow.log.close)
     found.log, found.flow = flow.log, flow

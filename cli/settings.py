@@ -119,6 +119,8 @@ KEYS = frozenset(
         "skip",
         "source",
         "spool",
+        "spool_keep_mb",
+        "spool_room_mb",
         "state",
         "stream",
         "strict_only",
