@@ -1,6 +1,7 @@
 """Alerts of the service: where they go, and the loops that carry them there."""
 
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from billing.alerts import Courier
 from billing.store import Store
+from cli.run_kafka import KafkaOptions
 from cli.secret import read_secret
 from cli.serving_caps import Loop
 from pipeline.errors import UsageError
@@ -36,6 +38,23 @@ class AlertOptions:
 
     webhooks: Sequence[str] = ()
     is_development: bool = False
+    decisions_topic: str | None = None
+    brokers: str | None = None
+    kafka: Sequence[str] = ()
+
+
+def targets_of(options: AlertOptions) -> list[Target]:
+    """Make the targets of alerts; raises `UsageError` for flags that do not go together."""
+    targets: list[Target] = [*webhooks_of(options)]
+    if options.decisions_topic:
+        if not options.brokers:
+            msg = "alerts go to --decisions-topic by --brokers: give them, too"
+            raise UsageError(msg)
+        settings = KafkaOptions(
+            options.brokers, options.decisions_topic, "millrace", list(options.kafka)
+        ).kafka()
+        targets.append(AlertTopic(options.decisions_topic, ConfirmedProducer(settings, threading.Event())))
+    return targets
 
 
 def webhooks_of(options: AlertOptions) -> list[Webhook]:
@@ -55,11 +74,6 @@ def webhooks_of(options: AlertOptions) -> list[Webhook]:
         checked_url(url)
         found[name] = Webhook(name, url, secret.text)
     return list(found.values())
-
-
-def topic_of(topic: str, producer: ConfirmedProducer) -> AlertTopic:
-    """The decisions topic as a place for alerts."""
-    return AlertTopic(topic, lambda: producer)
 
 
 def alert_loops(store: Store, clock: Clock, targets: Sequence[Target]) -> list[Loop]:

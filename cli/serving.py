@@ -37,7 +37,7 @@ from billing.credits import lapse
 from billing.policy import Policy
 from billing.store import Store, open_store
 from billing.webhooks import BODY_MAX as STRIPE_BODY_MAX
-from cli.alerting import AlertOptions, alert_loops, webhooks_of
+from cli.alerting import AlertOptions, alert_loops, targets_of
 from cli.analysts import analysts_beside
 from cli.clock import SystemClock
 from cli.console_serving import ConsoleParts, console_on
@@ -89,8 +89,7 @@ class ServeOptions:
     stripe: bool = False
     analysts_port: int | None = None
     is_development: bool = False
-    webhooks: Sequence[str] = ()
-    """Where alerts are posted: NAME=URL."""
+    alerts: AlertOptions = field(default_factory=AlertOptions)
     refresh_ms: int = 250
     policy: Policy = field(default_factory=Policy)
     ingest: IngestOptions | None = None
@@ -178,8 +177,7 @@ def _open(options: ServeOptions, stack: ExitStack) -> tuple[Services, Parts, Cap
     parts.metrics.append(desk.metrics)
     parts.sick.append(desk.sick)
     desk.loops.append(Loop("lapse", LAPSE_EVERY_MS, lambda: lapse(store, clock.now_ms())))
-    targets = webhooks_of(AlertOptions(options.webhooks, options.is_development))
-    desk.loops.extend(alert_loops(store, clock, targets))
+    desk.loops.extend(alert_loops(store, clock, targets_of(options.alerts)))
     if options.accounts:
         desk.loops.append(_accounts_loop(store, options.accounts, clock))
     services = Services(

@@ -9,7 +9,6 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
@@ -74,7 +73,8 @@ class AlertTopic:
     """Alerts on a compacted topic, beside the pipeline's own decisions: the last one of a tenant, window and kind."""
 
     topic: str
-    producer: Callable[[], ConfirmedProducer]
+    producer: ConfirmedProducer
+    """Of this target alone: its stop ends an attempt that takes too long."""
     name: str = "topic"
 
     def send(self, letter: Letter, now_ms: int) -> Receipt:
@@ -85,10 +85,16 @@ class AlertTopic:
             [letter.tenant, window, letter.kind], separators=(",", ":"), ensure_ascii=False
         ).encode()
         headers = [("millrace_alert", str(letter.alert_id)), ("millrace_kind", letter.kind)]
+        self.producer.stop.clear()
+        watch = threading.Timer(ATTEMPT_S, self.producer.stop.set)
+        watch.daemon = True
+        watch.start()
         try:
-            self.producer().send([Record(self.topic, key, letter.body, headers)])
+            self.producer.send([Record(self.topic, key, letter.body, headers)])
         except MillraceError as error:
             return Receipt(is_taken=False, detail=str(error))
+        finally:
+            watch.cancel()
         return Receipt(is_taken=True)
 
 

@@ -14,10 +14,10 @@ from caps_stage import NOON_MS, caps_stage, migrated_url
 
 from billing.alerts import ATTEMPTS_MAX, Courier, list_deliveries, pause_ms, prune_alerts, replay, standing
 from billing.asks import Authorize, Settle
-from cli.alerting import AlertOptions, topic_of, webhooks_of
+from cli.alerting import AlertOptions, targets_of, webhooks_of
 from pipeline.errors import MillraceError, UsageError
 from pipeline.letters import Letter
-from sinks.alert_targets import Webhook, checked_url
+from sinks.alert_targets import AlertTopic, Webhook, checked_url
 
 __all__ = ["caps_stage", "migrated_url"]
 
@@ -193,10 +193,12 @@ def test_alerts_go_to_the_decisions_topic_too():
     sent = []
 
     class Producer:
+        stop = threading.Event()
+
         def send(self, records):
             sent.extend(records)
 
-    target = topic_of("usage-decisions", Producer())
+    target = AlertTopic("usage-decisions", Producer())
     letter = Letter(1, 7, "topic", "cap_refused", "acme", b'{"window":"day"}', 1)
     assert target.send(letter, 0).is_taken
     (record,) = sent
@@ -207,10 +209,12 @@ def test_alerts_go_to_the_decisions_topic_too():
     )
 
     class Away:
+        stop = threading.Event()
+
         def send(self, records):
             raise MillraceError("away")
 
-    assert not topic_of("usage-decisions", Away()).send(letter, 0).is_taken
+    assert not AlertTopic("usage-decisions", Away()).send(letter, 0).is_taken
 
 
 def test_pauses_double_to_an_hour_and_half_of_each_is_chance():
@@ -234,3 +238,10 @@ def test_webhooks_need_a_secret_and_names_of_their_own(monkeypatch):
     assert webhooks_of(options)[0].name == "ops"
     with pytest.raises(UsageError, match="each name once"):
         webhooks_of(AlertOptions(["ops=http://a/", "ops=http://b/"]))
+
+
+def test_the_topic_needs_brokers(monkeypatch):
+    with pytest.raises(UsageError, match="--brokers"):
+        targets_of(AlertOptions(decisions_topic="usage-decisions"))
+    (target,) = targets_of(AlertOptions(decisions_topic="usage-decisions", brokers="127.0.0.1:9"))
+    assert target.name == "topic"
