@@ -6,16 +6,30 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
 
 import pytest
 from jsonschema.validators import validator_for
 from ruamel.yaml import YAML
 
+from cli import main, settings
+from cli.secret import weakness
+
 ROOT = Path(__file__).parent.parent
-PINNED = re.compile(r"[a-z0-9/.-]+:[0-9]+(\.[0-9]+)+[a-z0-9.-]*")
+GRAFANA = ROOT / "dashboards" / "grafana"
+SECRETS = {
+    "MILLRACE_ANALYSTS_PASSWORD",
+    "BILLING_INTERNAL_JWT_SECRET",
+    "BILLING_ADMIN_JWT_SECRET",
+    "STRIPE_SECRET_KEY",
+}
+PINNED = re.compile(r"[a-z0-9/.-]+:v?[0-9]+(\.[0-9]+)+[a-z0-9.-]*")
+OURS = ("sample", "ledger", "app", "api", "stripe", "traffic")
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -52,7 +66,9 @@ def test_there_are_a_log_a_ledger_a_store_and_the_program(compose: dict[str, Any
         "topics": "apache/kafka",
         "clickhouse": "clickhouse/clickhouse-server",
         "postgres": "postgres",
-        "app": "millrace",
+        **dict.fromkeys(OURS, "millrace"),
+        "prometheus": "prom/prometheus",
+        "grafana": "grafana/grafana",
     }
 
 
@@ -74,19 +90,109 @@ def test_the_program_starts_after_what_it_needs_is_healthy(compose: dict[str, An
     }
     assert waits["app"] == {
         "topics": "service_completed_successfully",
-        "clickhouse": "service_healthy",
-        "postgres": "service_healthy",
+        "ledger": "service_completed_successfully",
     }
+    assert waits["ledger"] == {"clickhouse": "service_healthy", "sample": "service_completed_successfully"}
+    assert waits["api"] == {**waits["app"], "postgres": "service_healthy"}
     assert waits["topics"] == {"kafka": "service_healthy"}
+    assert waits["traffic"] == waits["prometheus"] == {"app": "service_healthy"}
+    assert waits["grafana"] == {"prometheus": "service_healthy"}
+    for name, others in waits.items():
+        for other, condition in others.items():
+            ends = compose["services"][other]["restart"] == "no"
+            assert condition == ("service_completed_successfully" if ends else "service_healthy"), (
+                name,
+                other,
+            )
+
+
+def mounts(compose: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Each mount: what, where, how."""
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            what, _, rest = volume.partition(":")
+            where, _, how = rest.partition(":")
+            yield what, where, how
 
 
 def test_what_must_last_lies_in_declared_volumes(compose: dict[str, Any]) -> None:
-    mounts = [
-        volume.partition(":")[0]
-        for service in compose["services"].values()
-        for volume in service.get("volumes", [])
+    assert {what for what, _, _ in mounts(compose) if not what.startswith(".")} == set(compose["volumes"])
+
+
+def test_what_is_mounted_from_here_is_there_and_read_only(compose: dict[str, Any]) -> None:
+    own = [(what, how) for what, _, how in mounts(compose) if what.startswith(".")]
+    assert own
+    assert [what for what, how in own if how != "ro" or not (ROOT / what).exists()] == []
+
+
+def test_grafana_and_prometheus_find_their_files(compose: dict[str, Any]) -> None:
+    found = {where: what for what, where, _ in mounts(compose)}
+    provider = YAML(typ="safe").load((GRAFANA / "provisioning/dashboards/millrace.yml").read_text())[
+        "providers"
+    ][0]
+    assert found[provider["options"]["path"]] == "./dashboards/grafana/json"
+    assert found["/etc/grafana/provisioning"] == "./dashboards/grafana/provisioning"
+    assert found["/etc/prometheus/rules"] == "./dashboards/prometheus/rules"
+    sources = YAML(typ="safe").load((GRAFANA / "provisioning/datasources/millrace.yml").read_text())[
+        "datasources"
     ]
-    assert sorted(mounts) == sorted(compose["volumes"])
+    assert {source["jsonData"].get("host") or urlsplit(source["url"]).hostname for source in sources} <= set(
+        compose["services"]
+    )
+    given = compose["services"]["grafana"]["environment"]
+    for source in sources:
+        assert {v.removeprefix("$") for v in source.get("secureJsonData", {}).values()} <= set(given)
+
+
+def test_prometheus_scrapes_services_at_the_ports_that_they_have(compose: dict[str, Any]) -> None:
+    told = YAML(typ="safe").load((ROOT / "dashboards/prometheus/prometheus.yml").read_text())
+    targets = {
+        t for job in told["scrape_configs"] for group in job["static_configs"] for t in group["targets"]
+    }
+    services = compose["services"]
+    own = {
+        f"app:{services['app']['environment']['MILLRACE_HEALTH_PORT']}",
+        f"api:{services['api']['environment']['MILLRACE_SERVE_PORT']}",
+        f"stripe:{services['stripe']['environment']['MILLRACE_STRIPE_METRICS_PORT']}",
+    }
+    (port,) = [e.text for e in ET.parse(ROOT / "deploy/clickhouse/metrics.xml").iter("port")]
+    assert targets == {*own, f"clickhouse:{port}", "localhost:9090"}
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_services_are_told_what_the_program_knows(compose: dict[str, Any], service: str) -> None:
+    """The command parses, and each variable is one of its flags or a secret that it reads."""
+    told = compose["services"][service]
+    if "entrypoint" in told:
+        assert told["entrypoint"] == ["python", "-m", "benchmarks.traffic"]
+        return
+    name, *rest = told["command"]
+    command = main.load(name)
+    while rest and rest[0] in (below := getattr(command, "commands", {})):
+        command = below[rest.pop(0)]
+    command.make_context(name, rest)
+    known = {option.envvar for option in settings.keys_of(command).values()} | SECRETS
+    assert set(told.get("environment", {})) <= known
+
+
+def test_secrets_are_drawn_and_not_the_same() -> None:
+    def drawn() -> dict[str, str]:
+        said = subprocess.run(
+            [ROOT / "deploy" / "make-env"], capture_output=True, text=True, check=True
+        ).stdout
+        return dict(line.split("=", 1) for line in said.splitlines())
+
+    first, second = drawn(), drawn()
+    given = re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(first) == sorted(given)
+    secrets = [value for name, value in (*first.items(), *second.items()) if name != "STRIPE_SECRET_KEY"]
+    assert len(set(secrets)) == len(secrets) == 12
+    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) and not weakness(secret) for secret in secrets)
+
+
+def test_the_example_of_settings_holds_no_value() -> None:
+    values = re.findall(r"^\w+=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert set(values) == {""}
 
 
 def test_no_password_is_written_down_or_has_a_default() -> None:
@@ -107,10 +213,11 @@ def test_ports_are_published_on_this_machine_alone(compose: dict[str, Any]) -> N
 
 
 def test_the_program_has_no_rights_that_it_does_not_need(compose: dict[str, Any]) -> None:
-    app = compose["services"]["app"]
-    assert app["read_only"] is True
-    assert app["cap_drop"] == ["ALL"]
-    assert app["security_opt"] == ["no-new-privileges:true"]
+    for name in OURS:
+        app = compose["services"][name]
+        assert app["read_only"] is True
+        assert app["cap_drop"] == ["ALL"]
+        assert app["security_opt"] == ["no-new-privileges:true"]
     assert steps("USER")[-1] == "10001:10001"
 
 
