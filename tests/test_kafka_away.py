@@ -10,7 +10,9 @@ import pytest
 from cli import run_kafka
 from pipeline.sources.kafka import KafkaSettings, find_partitions
 from sinks.http_front import serving
-from tests.test_kafka_live import Live, computes, count
+from tests.test_kafka_live import Live, computes, count, nothing_lives_on
+
+__all__ = ["nothing_lives_on"]
 
 WAIT_S = 120
 

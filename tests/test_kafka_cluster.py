@@ -13,7 +13,9 @@ import pytest
 
 from sinks.http_front import serving
 from tests.kafka.broker import free_port
-from tests.test_kafka_live import Live, computes, count
+from tests.test_kafka_live import Live, computes, count, nothing_lives_on
+
+__all__ = ["nothing_lives_on"]
 
 ROOT = Path(__file__).parent.parent
 RUN = "import sys; from cli import run_kafka, main; run_kafka.{limit} = 6; sys.exit(main.run(sys.argv[1:]))"
@@ -94,10 +96,7 @@ def two(mock_kafka, front):
         Live(mock_kafka, topic, front.url, "--workers", "1", "--cluster", addresses, "--process", str(number))
         for number in range(2)
     ]
-    yield lives, topic
-    for live in lives:
-        live.process.kill()
-        live.process.communicate()
+    return lives, topic
 
 
 def test_one_process_that_is_told_to_stop_drains_the_whole_cluster(mock_kafka, front, two):

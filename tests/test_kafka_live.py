@@ -38,6 +38,19 @@ def topic(mock_kafka):
     return mock_kafka.create_topic(f"live-{time.time_ns()}", 4)
 
 
+_started = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_lives_on():
+    """End what a test that failed has left running."""
+    yield
+    for process in _started:
+        process.kill()
+        process.communicate()
+    _started.clear()
+
+
 class Live:
     """A run in a process of its own."""
 
@@ -62,6 +75,7 @@ class Live:
             text=True,
             env={k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")},
         )
+        _started.append(self.process)
 
     def get(self, path):
         try:
@@ -117,7 +131,7 @@ def test_without_its_ledger_a_run_says_so_is_unhealthy_and_goes_on_by_itself(moc
     mock_kafka.send(topic, {3: computes(20)})
     told = live.until("/healthz", 503)
     assert f"{topic}/3: 20 records wait" in told
-    assert "millrace_waiting 1.0" in live.get("/metrics")[1]
+    live.until("/metrics", 200, "millrace_waiting 1.0")
     assert count(front) == 0
     front.faults.clear()
     live.until("/healthz", 200)
