@@ -51,6 +51,7 @@ COMMANDS = {
     "analysts": Entry("Let people and their tools read the ledger, and nothing else.", is_group=True),
     "catalog": Entry("Look after the catalog of prices.", is_group=True),
     "serve": Entry("Serve the HTTP interface and the console."),
+    "token": Entry("Make a token for a service or an admin."),
     "reconcile": Entry("Compare the ledger with what it was made from, and mend it."),
     "schema": Entry("Print the JSON Schema of a usage event."),
     "sample": Entry("Write made-up events and what must come of them."),

@@ -51,6 +51,7 @@ from cli.serving_flow import EmbeddedFlow, make_intake
 from cli.serving_ingest import IngestOptions, open_ingest
 from cli.stripe_beside import stripe_beside
 from cli.stripe_webhooks import SECRET_VARIABLE, read_secrets, taker
+from cli.token import ADMIN_SECRET, SERVICE_SECRET
 from pipeline.accounts import load_accounts
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.errors import LedgerAwayError, UsageError
@@ -58,11 +59,9 @@ from pipeline.ports import Clock, EventLog
 from sinks.caps_reader import LedgerSpend
 from sinks.clickhouse import connect, migrate
 
-SERVICE_SECRET = "BILLING_INTERNAL_JWT_SECRET"  # noqa: S105 - the name of a variable
 CALLER_SECRET = "BILLING_CALLER_HASH_KEY"  # noqa: S105 - the name of a variable
 ACCOUNTS_EVERY_MS = 1_000
 LAPSE_EVERY_MS = 60_000
-ADMIN_SECRET = "BILLING_ADMIN_JWT_SECRET"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ KEYS = frozenset(
         "limit",
         "list",
         "live",
+        "lives_s",
         "log_tenant",
         "mapping",
         "meters",
