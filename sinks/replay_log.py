@@ -20,7 +20,7 @@ from sinks.inserts import Retry, insert_block, sql, translated
 from sinks.ledger import Run
 from sinks.native import Block, strings
 
-_PAGE = 2_000
+_PAGE = 10_000
 _BYTES: dict[str, str | dict[str, str]] = {"line": "bytes", "raw": "bytes", "header": "bytes"}
 
 

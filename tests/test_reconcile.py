@@ -100,6 +100,23 @@ def test_a_reversal_is_a_correction_of_the_row_that_came_second(ledger, tmp_path
     }
 
 
+def test_of_a_locked_period_a_reversal_counts_in_the_first_open_one(ledger, tmp_path, monkeypatch, capsys):
+    event = usage(random.Random(8), "k", "acme")
+    run_at(ledger, tmp_path, "a.ndjson", [event], 24 * 80, monkeypatch)
+    run_at(ledger, tmp_path, "b.ndjson", [event], 24 * 50, monkeypatch)
+    periods = ledger.client.query("SELECT DISTINCT billing_period FROM ledger").result_rows
+    for (period,) in periods:
+        assert run(["periods", "lock", period, "--why", "billed", "--ledger", ledger.url]) == 0
+    assert reconciled(capsys, ledger.url)["mended"] == 1
+    rows = ledger.client.query(
+        "SELECT billing_period, now() - occurred_at < 60 FROM ledger WHERE voids = 'k'"
+    ).result_rows
+    ((period, is_now),) = rows
+    assert is_now
+    assert (period,) not in periods
+    assert reconciled(capsys, ledger.url)["mended"] == 0
+
+
 def test_what_was_mended_can_still_be_corrected_once(ledger, tmp_path, monkeypatch, capsys):
     source = random.Random(6)
     event = usage(source, "k", "acme")
