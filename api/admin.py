@@ -1,45 +1,31 @@
 """What admins may do: tenants, limits, modes, keys, credits, the audit, and alerts that nobody took."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from api.admin_door import PAGE_MAX, Admin, TenantPath, by_of, done
 from api.amounts import MicroIn
 from api.billing import Offered, PoolName
-from api.doors import Caller, admin_token
-from api.limits import Limit, count
 from api.models import Micro, Model, Moment, TenantName, moment
 from api.once import KeyHeader, key_or_refuse
+from api.principals import add_principals
 from api.problems import Code, Problem, responses
-from api.services import Services
 from billing import accounts, api_keys, audit, report
-from billing.accounts import Change, ExistsError, Tenant, UnknownError
+from billing.accounts import Change, Tenant
 from billing.alerts import list_deliveries, replay
 from billing.api_keys import ApiKey
 from billing.asks import Mode
-from billing.audit import By
-from billing.credits import KeyConflictError
 from billing.credits import mint as mint_lot
 from pipeline.accounts import THRESHOLD_MAX
-from pipeline.errors import UsageError
 
-T = TypeVar("T")
 DAY_MS = 86_400_000
-PAGE_MAX = 1_000
 
 router = APIRouter(tags=["admin"])
+add_principals(router)
 
 
-async def admin(request: Request, caller: Annotated[Caller, Depends(admin_token)]) -> Caller:
-    """Let admins in, so many times a minute."""
-    count(request, Limit.ADMIN, caller.service)
-    return caller
-
-
-Admin = Annotated[Caller, Depends(admin)]
-TenantPath = Annotated[str, Path(min_length=1, max_length=128, description="Who pays.", examples=["acme"])]
 Usd = Annotated[
     str,
     Field(
@@ -220,8 +206,8 @@ def list_tenants(
 )
 def add_tenant(services: Offered, caller: Admin, body: NewTenant) -> AccountView:
     """Declare a tenant with its limits, zone, tier and mode."""
-    by = _by(services, caller)
-    return _account(_done(lambda: accounts.add(services.store, body.tenant, body.change(), by)))
+    by = by_of(services, caller)
+    return _account(done(lambda: accounts.add(services.store, body.tenant, body.change(), by)))
 
 
 @router.get(
@@ -241,8 +227,8 @@ def show_tenant(services: Offered, caller: Admin, tenant: TenantPath) -> Account
 )  # fmt: skip
 def set_tenant(services: Offered, caller: Admin, tenant: TenantPath, body: AccountBody) -> AccountView:
     """Change what is given, and nothing else. Limits hold from the next decision on."""
-    by = _by(services, caller)
-    return _account(_done(lambda: accounts.change(services.store, tenant, body.change(), by)))
+    by = by_of(services, caller)
+    return _account(done(lambda: accounts.change(services.store, tenant, body.change(), by)))
 
 
 @router.get("/api/admin/defaults", summary="The defaults of tenants that were not declared")
@@ -257,16 +243,16 @@ def show_defaults(services: Offered, caller: Admin) -> AccountView:
 @router.patch("/api/admin/defaults", summary="Change the defaults")
 def set_defaults(services: Offered, caller: Admin, body: AccountBody) -> AccountView:
     """Change the defaults of tenants that were not declared."""
-    by = _by(services, caller)
+    by = by_of(services, caller)
     return _account(
-        _done(lambda: accounts.change(services.store, accounts.DEFAULTS, body.change(), by))
+        done(lambda: accounts.change(services.store, accounts.DEFAULTS, body.change(), by))
     )  # fmt: skip
 
 
 @router.put("/api/admin/mode", summary="Set the global mode")
 def set_mode(services: Offered, caller: Admin, body: ModeBody) -> ModeBody:
     """Set the mode of all tenants that have none of their own."""
-    accounts.set_global_mode(services.store, body.mode, _by(services, caller))
+    accounts.set_global_mode(services.store, body.mode, by_of(services, caller))
     return body
 
 
@@ -280,10 +266,10 @@ def list_keys(services: Offered, caller: Admin, tenant: TenantPath) -> Keys:
 @router.post("/api/admin/tenants/{tenant}/keys", summary="Make an API key", status_code=201)
 def add_key(services: Offered, caller: Admin, tenant: TenantPath, body: KeyBody) -> NewKey:
     """Make a key; its secret is in this answer and nowhere else."""
-    key, secret = _done(
+    key, secret = done(
         lambda: api_keys.create(
             services.store, tenant, name=body.name, scopes=body.scopes, tenant_from_subject=body.tenant_from_subject,
-            expires_at_ms=body.expires_at_ms, by=_by(services, caller), random_hex=services.random_hex,
+            expires_at_ms=body.expires_at_ms, by=by_of(services, caller), random_hex=services.random_hex,
         )
     )  # fmt: skip
     return NewKey(**_key(key).model_dump(), secret=secret)
@@ -294,7 +280,7 @@ def revoke_key(
     services: Offered, caller: Admin, key_id: Annotated[str, Path(min_length=1, max_length=32)]
 ) -> KeyView:
     """Revoke a key for ever."""
-    return _key(_done(lambda: api_keys.revoke(services.store, key_id, _by(services, caller))))
+    return _key(done(lambda: api_keys.revoke(services.store, key_id, by_of(services, caller))))
 
 
 @router.post(
@@ -306,10 +292,10 @@ def revoke_key(
 def mint(services: Offered, caller: Admin, tenant: TenantPath, body: MintBody, key: KeyHeader = None) -> Lot:
     """Mint a lot once for each key of the tenant."""
     own_key = key_or_refuse(key)
-    minted = _done(
+    minted = done(
         lambda: mint_lot(
             services.store, tenant, body.amount_micro, key=own_key, pool=body.pool_id, source=body.source,
-            priority=body.priority, expires_at_ms=body.expires_at_ms, by=_by(services, caller),
+            priority=body.priority, expires_at_ms=body.expires_at_ms, by=by_of(services, caller),
             random_hex=services.random_hex,
         )
     )  # fmt: skip
@@ -379,24 +365,6 @@ def replay_dead(services: Offered, caller: Admin) -> Replayed:
     """Send all dead letters again."""
     del caller
     return Replayed(count=replay(services.store, services.clock.now_ms()))
-
-
-def _by(services: Services, caller: Caller) -> By:
-    return By(caller.name, services.clock.now_ms(), caller.request_id)
-
-
-def _done(work: Callable[[], T]) -> T:
-    """Do it, and translate what a caller did wrong."""
-    try:
-        return work()
-    except KeyConflictError as error:
-        raise Problem(Code.IDEMPOTENCY_CONFLICT, str(error)) from error
-    except ExistsError as error:
-        raise Problem(Code.ALREADY_EXISTS, str(error)) from error
-    except UnknownError as error:
-        raise Problem(Code.NOT_FOUND, str(error)) from error
-    except UsageError as error:
-        raise Problem(Code.INVALID_REQUEST, str(error)) from error
 
 
 def _account(tenant: Tenant) -> AccountView:

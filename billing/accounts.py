@@ -146,7 +146,7 @@ def global_mode(store: Store) -> Mode:
 def load_file(store: Store, path: Path, by: By) -> Mapping[str, str]:
     """Take an accounts file over: its tenants and defaults as they stand there; tells what became of each.
 
-    Tenants that the file does not name stay as they are, and so do tiers and modes, which it does not know.
+    Tenants that the file does not name stay as they are, and so do tiers and modes of which it does not say any.
     """
     return take_over(store, load_accounts(path), by)
 
@@ -270,6 +270,8 @@ def _of_account(account: Account) -> dict[str, Any]:
         "daily_limit_micro": account.daily_limit_micro_usd,
         "monthly_limit_micro": account.monthly_limit_micro_usd,
         "thresholds_percent": _thresholds(account.thresholds_percent),
+        **({"tier": account.tier} if account.tier else {}),
+        **({"mode": account.mode} if account.mode else {}),
     }
 
 

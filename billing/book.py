@@ -299,6 +299,8 @@ def account_of(row: Any, defaults: Any) -> Account:
         daily_limit_micro_usd=source.daily_limit_micro,
         monthly_limit_micro_usd=source.monthly_limit_micro,
         thresholds_percent=thresholds_of(source.thresholds_percent),
+        tier=row.tier,
+        mode=row.mode,
     )
 
 

@@ -244,6 +244,18 @@ api_keys = Table(
     Index("api_keys_by_tenant", "tenant"),
 )
 
+# Who causes a tenant's cost, by a name that people know. Events may name others, too.
+principals = Table(
+    "principals",
+    metadata,
+    Column("tenant", String(128), ForeignKey("tenants.tenant"), primary_key=True),
+    Column("principal", String(255), primary_key=True),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("kind", String(32), nullable=False, server_default=""),
+    Column("created_at_ms", Millis, nullable=False),
+    Column("removed_at_ms", Millis),
+)
+
 # The last link of each chain of the audit: a chain that was cut short is found by it.
 audit_heads = Table(
     "audit_heads",

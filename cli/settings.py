@@ -162,6 +162,7 @@ KEYS = frozenset(
         "threshold",
         "tier",
         "time_zone",
+        "kind",
         "yes",
     )
 )

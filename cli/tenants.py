@@ -9,6 +9,7 @@ import typer
 from billing import accounts, api_keys
 from billing.accounts import DEFAULTS, Change, Tenant
 from billing.api_keys import SCOPES, ApiKey
+from cli.principals import app as principals_app
 from cli.reading import Form
 from cli.store_desk import (
     HERE,
@@ -27,6 +28,7 @@ from pipeline.errors import UsageError
 app = typer.Typer(help="Look after tenants: limits, tiers, modes and keys.", no_args_is_help=True)
 keys_app = typer.Typer(help="Look after a tenant's API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+app.add_typer(principals_app, name="principals")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The tenant.", show_default=False)]
 DayOption = Annotated[

@@ -7,6 +7,8 @@
     thresholds_percent = [50, 80, 100]      # integers, 1 to 1000, default [80, 100]
     spendLimit.dailySpendUsd = "250.00"     # decimal string (to 6 decimals) or integer, default: no limit
     spendLimit.monthlySpendUsd = 5000
+    tier = "standard"                       # free text, default none
+    mode = "shadow"                         # shadow, soft or live: what becomes of requests beyond a cap
 
     [defaults]                              # the same keys, for tenants that the file does not name
     spendLimit.dailySpendUsd = "10"
@@ -20,10 +22,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pipeline.toml_file import Table, fixed_point, read_toml, shown
+from pipeline.toml_file import Table, fixed_point, read_toml, shown, suggestion
 from pipeline.zones import load_zone, zone_names
 
 THRESHOLDS_PERCENT = (80, 100)
+MODES = ("shadow", "soft", "live")
 THRESHOLD_MAX = 1000
 LIMIT_MICRO_USD_MAX = 2**63 - 1
 TENANT_LENGTH_MAX = 128
@@ -43,6 +46,9 @@ class Account:
     monthly_limit_micro_usd: int | None = None
     thresholds_percent: tuple[int, ...] = THRESHOLDS_PERCENT
     """Ascending, none twice."""
+    tier: str = ""
+    mode: str = ""
+    """shadow, soft or live; empty: nothing is said. Caps over HTTP go by it, the pipeline's decisions do not."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -86,7 +92,9 @@ def _named(account: Account, tenant: str) -> Account:
 
 
 def _account(table: Table) -> Account:
-    table.only("display_name", "time_zone", "stripe_customer", "thresholds_percent", "spendLimit")
+    table.only(
+        "display_name", "time_zone", "stripe_customer", "thresholds_percent", "spendLimit", "tier", "mode"
+    )
     limits = table.table("spendLimit")
     if limits is not None:
         limits.only("dailySpendUsd", "monthlySpendUsd")
@@ -98,7 +106,16 @@ def _account(table: Table) -> Account:
         daily_limit_micro_usd=_limit_micro_usd(limits, "dailySpendUsd"),
         monthly_limit_micro_usd=_limit_micro_usd(limits, "monthlySpendUsd"),
         thresholds_percent=_thresholds(table),
+        tier=table.text("tier") or "",
+        mode=_mode(table),
     )
+
+
+def _mode(table: Table) -> str:
+    mode = table.text("mode") or ""
+    if mode and mode not in MODES:
+        table.fail("mode", f"unknown mode {mode!r}: {suggestion(mode, MODES)}")
+    return mode
 
 
 def _time_zone(table: Table) -> str:

@@ -251,6 +251,21 @@ def test_admins_make_and_revoke_keys_and_the_secret_is_shown_once(client):
     assert admin(client, "POST", "tenants/acme/keys", {"name": "x", "scopes": ["all"]}).status_code == 422
 
 
+def test_admins_declare_principals_by_names_that_people_know(client):
+    put = admin(client, "PUT", "tenants/acme/principals/ann", {"displayName": "Ann Lee", "kind": "user"})
+    assert (put.status_code, put.json()["displayName"], put.json()["removedAt"]) == (200, "Ann Lee", None)
+    admin(client, "PUT", "tenants/acme/principals/bob", {})
+    listed = admin(client, "GET", "tenants/acme/principals").json()["principals"]
+    assert [one["principal"] for one in listed] == ["ann", "bob"]
+    assert admin(client, "DELETE", "tenants/acme/principals/ann").json()["removedAt"] is not None
+    assert [p["principal"] for p in admin(client, "GET", "tenants/acme/principals").json()["principals"]] == [
+        "bob"
+    ]
+    assert admin(client, "DELETE", "tenants/acme/principals/none").status_code == 404
+    actions = [e["action"] for e in admin(client, "GET", "audit?tenant=acme").json()["rows"]]
+    assert actions == ["principal_removed", "principal_added", "principal_added", "tenant_added"]
+
+
 def test_credits_are_minted_once_and_pay(client):
     body = {"amountMicro": "500", "source": "purchase"}
     made = admin(client, "POST", "tenants/acme/credits", body, **{"Idempotency-Key": "m"})

@@ -138,6 +138,31 @@ def test_an_entry_that_was_taken_out_is_found(mr, state, number):
     assert [finding["why"] for finding in mr("audit", "verify", code=1)] == [why]
 
 
+def test_principals_are_declared_and_taken_off_the_list(mr, capsys):
+    mr("tenants", "principals", "add", "acme", "ann", "--display-name", "Ann Lee", "--kind", "user")
+    assert mr("tenants", "principals", "list", "acme") == [
+        {"tenant": "acme", "principal": "ann", "name": "Ann Lee", "kind": "user"}
+    ]
+    mr("tenants", "principals", "remove", "acme", "ann")
+    assert mr("tenants", "principals", "list", "acme") == []
+    assert run(["tenants", "principals", "remove", "acme", "bob"]) == 2
+    assert "no principal 'bob'" in capsys.readouterr().err
+
+
+def test_a_file_may_say_tier_and_mode_and_leaves_what_it_does_not_say(mr, state):
+    file = state / "accounts.toml"
+    file.write_text('[tenants.acme]\ntier = "gold"\nmode = "soft"\n[defaults]\nmode = "shadow"\n')
+    mr("tenants", "load", str(file))
+    (shown,) = mr("tenants", "show", "acme")
+    assert (shown["tier"], shown["mode"]) == ("gold", "soft")
+    (defaults,) = mr("tenants", "defaults")
+    assert defaults["mode"] == "shadow"
+    file.write_text("[tenants.acme]\n")
+    assert {r["became"] for r in mr("tenants", "load", str(file))} == {"unchanged"}
+    file.write_text('[tenants.acme]\nmode = "lave"\n')
+    assert run(["tenants", "load", str(file)]) == 2
+
+
 def test_an_accounts_file_is_taken_over_and_taking_it_over_again_changes_nothing(mr, state):
     file = state / "accounts.toml"
     file.write_text(
