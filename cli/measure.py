@@ -34,7 +34,7 @@ def ingest(  # noqa: PLR0913, PLR0917 - one argument for each flag
     connections: Annotated[int, typer.Option(min=1, max=64, help="How many send at once.")] = 4,
     seconds: Annotated[int, typer.Option(min=1, help="How long.")] = 10,
     rate: Annotated[int, typer.Option(min=0, help="Events a second; 0: as fast as it goes.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Threads of the service that count.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Threads of the service that count.")] = 1,
     out: Folder = None,
 ) -> None:
     """Send batches of events; every 204 is a synced spool. Prints the figures as JSON."""

@@ -78,8 +78,11 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         typer.Option(envvar="MILLRACE_KAFKA", metavar="KEY=VALUE", help="Any setting of librdkafka."),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, envvar="MILLRACE_WORKERS", help="Threads that count.")
-    ] = 2,
+        int,
+        typer.Option(
+            min=1, max=64, envvar="MILLRACE_WORKERS", help="Threads that count; one keeps up with the door."
+        ),
+    ] = 1,
     unknown_tenants: Annotated[
         str,
         typer.Option(envvar="MILLRACE_UNKNOWN_TENANTS", help="accept, or refuse those not in the accounts."),

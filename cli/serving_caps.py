@@ -73,10 +73,9 @@ class Touched:
         )  # fmt: skip
 
     def add(self, names: Collection[str]) -> None:
-        """Note tenants; from any thread."""
+        """Note tenants; from any thread. They are read when all lanes have counted their share, or soon."""
         with self._some:
             self._names.update(names)
-            self._some.notify()
 
     def counted(self, arrived_at_ms: int) -> None:
         """Events that arrived from this moment on are counted, and their tenants have been noted before."""
@@ -87,7 +86,7 @@ class Touched:
     def read(self, store: Store, reader: SpendReader, clock: Clock) -> None:
         """Read the figures of those that are noted, or wait a little for some; what fails is tried again."""
         with self._some:
-            self._some.wait_for(lambda: bool(self._names or self._arrivals), TOUCHED_WAIT_S)
+            self._some.wait_for(lambda: bool(self._arrivals), TOUCHED_WAIT_S)
             names, self._names = self._names, set()
             arrivals, self._arrivals = self._arrivals, []
         try:

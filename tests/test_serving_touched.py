@@ -65,8 +65,10 @@ def test_the_time_from_arrival_until_the_caps_know_is_shown(refreshed) -> None:
     assert delay_of(touched) == ("2.0", "1.2")
 
 
-def test_it_waits_for_something_and_wakes_at_once(refreshed) -> None:
+def test_it_waits_for_something_and_wakes_when_all_lanes_have_counted(refreshed, monkeypatch) -> None:
+    monkeypatch.setattr("cli.serving_caps.TOUCHED_WAIT_S", 60)
     touched = Touched()
-    threading.Timer(0.02, touched.add, [{"a"}]).start()
+    touched.add({"a"})
+    threading.Timer(0.02, touched.counted, [0]).start()
     touched.read(None, None, Clock())
     assert refreshed[0] == [{"a"}]
