@@ -17,7 +17,7 @@ from pipeline.catalog import Catalog
 from queries.named import find_query, run
 
 THREADS = 4
-GOOD_FOR_MS = 900
+GOOD_FOR_S = 0.9  # a duration, not money
 KEPT_MAX = 256
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Desk:
         self.sessions = Sessions(services)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="console")
         self._own = threading.local()
-        self._answers: dict[Hashable, tuple[int, asyncio.Task[Any]]] = {}
+        self._answers: dict[Hashable, tuple[float, asyncio.Task[Any]]] = {}
 
     async def catalog(self) -> Catalog | None:
         """Load the prices in force; raises `ConfigError` where they cannot be read now."""
@@ -68,9 +68,9 @@ class Desk:
 
     async def shared(self, key: Hashable, read: Callable[[Ledger], T]) -> T:
         """Read, or take what was read under this key a moment ago."""
-        now = self.services.clock.now_ms()
+        now = asyncio.get_running_loop().time()
         held = self._answers.get(key)
-        if held is None or now - held[0] > GOOD_FOR_MS:
+        if held is None or now - held[0] > GOOD_FOR_S:
             while len(self._answers) >= KEPT_MAX:
                 self._answers.pop(next(iter(self._answers)))
             self._answers.pop(key, None)

@@ -81,6 +81,9 @@ def page(visit: Visit, title: str, sub: Child = "", tenant: str = "") -> Iterato
     ui.dark_mode(value={"light": False, "dark": True}.get(visit.session.theme))
     ui.add_css(theme())
     zone = visit.zone(tenant)
+    around = ui.context.client.content.parent_slot
+    if around is not None:
+        around.parent.tag = "div"  # NiceGUI makes it the main part of the page, with the head inside
     with ui.element("div").classes("console"):
         ui.html('<a class="skip" href="#main">Skip to the content</a>', sanitize=False)
         with ui.element("header").classes("top"), ui.element("div").classes("top-in"):
