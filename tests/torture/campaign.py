@@ -114,14 +114,11 @@ class Campaign:
                 kind, door = self.random.choice(KINDS), self.random.choice(DOORS)
                 skip = self.random.randrange(5)
                 self.front.faults.add(Fault(kind, f"INSERT INTO {door}", 1, skip, 0.3))
-        before = self._commits()
         processes = self._start(size)
-        wanted = self.random.randrange(1, 12)
-        deadline = time.monotonic() + 6 + 4 * size
-        while self._commits() - before < wanted and time.monotonic() < deadline:
-            if all(p.poll() is not None for p in processes):
-                break
-            time.sleep(0.02)
+        if self.random.random() < 0.1:
+            time.sleep(self.random.uniform(0, 10))  # at its start, before the meeting or in it
+        else:
+            self._let_work(processes, self.random.randrange(1, 12))
         time.sleep(self.random.uniform(0, 0.1))
         if self.with_broker_stops and self.kafka.broker is not None and self.random.random() < 0.3:
             self.kafka.broker.stop(signal.SIGKILL)
@@ -133,6 +130,20 @@ class Campaign:
         for process in running:
             process.kill()
         self._end(processes, len(victims))
+
+    def _let_work(self, processes, commits):
+        """Wait for so many commits, or until there is no more to do, however slow the machine is."""
+        before = latest = self._commits()
+        moved_at, deadline = time.monotonic(), time.monotonic() + 120
+        while latest - before < commits and time.monotonic() < deadline:
+            if all(p.poll() is not None for p in processes):
+                break
+            now = self._commits()
+            if now != latest:
+                latest, moved_at = now, time.monotonic()
+            elif latest > before and time.monotonic() - moved_at > 3:
+                break
+            time.sleep(0.02)
 
     def _end(self, processes, victims):
         """What is left of a cluster must leave by itself, however far it had come."""
