@@ -335,9 +335,14 @@ def _text(report: dict[str, Any], results: list[tuple[Check, Result]]) -> str:
 def _verdict(report: dict[str, Any]) -> str:
     open_ = sum(check["open"] for check in report["checks"])
     mended = report["mended"]
-    done = f"{mended} keys that stood more than once were mended as run {report['run']}; " if mended else ""
+    keys = (
+        "1 key that stood more than once was"
+        if mended == 1
+        else f"{mended} keys that stood more than once were"
+    )
+    done = f"{keys} mended as run {report['run']}; " if mended else ""
     if open_:
-        return f"{done}{open_} differences are open."
+        return f"{done}1 difference is open." if open_ == 1 else f"{done}{open_} differences are open."
     return f"{done}all that was checked is equal."
 
 

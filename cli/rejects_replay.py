@@ -227,7 +227,8 @@ def _whole_names(store: Ledger, chosen: Selection) -> Selection:
 
 def _text(summary: dict[str, Any]) -> str:
     entered = summary["handed_in"]
-    first = f"{entered:,} rejects were handed in" if entered else "there was no reject to hand in"
+    many = "1 reject was" if entered == 1 else f"{entered:,} rejects were"
+    first = f"{many} handed in" if entered else "there was no reject to hand in"
     return f"{first}\n{describe(summary)}" if summary["events"] else first
 
 
