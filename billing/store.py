@@ -5,7 +5,7 @@ What a write transaction reads is thus still true when it commits, on both. A co
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,6 +22,9 @@ from pipeline.errors import StoreError, UsageError
 
 BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 5
+WAL_PAGES_MAX = 16_384
+"""64 MB: where nobody calls `checkpoint`, SQLite does by itself then."""
+ANEW_PAGES, _FEW_PAGES = 8_192, 500
 _WRITERS = 0x6D696C6C
 
 
@@ -72,6 +75,19 @@ class Store:
     def _turn(self) -> AbstractContextManager[object]:
         """Let writers of this process wait in line: SQLite's own way to wait is to sleep and try again."""
         return self._writers if self.is_sqlite else nullcontext()
+
+    def checkpoint(self) -> None:
+        """Move what SQLite has written ahead into its file, beside the writers; to be called every second or so.
+
+        Left to itself SQLite does so in the middle of a commit, which then takes as long as the disk takes.
+        """
+        if not self.is_sqlite:
+            return
+        with _named(self.engine), closing(self.engine.raw_connection()) as connection:
+            _, frames, moved = connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames > ANEW_PAGES and frames - moved < _FEW_PAGES:
+                with self._writers:  # nearly nothing is left to move: the file is begun anew
+                    connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
     def close(self) -> None:
         """Close all connections."""
@@ -188,7 +204,10 @@ def _postgresql(url: URL) -> Engine:
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
-    pragmas = ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL")
+    pragmas = (
+        "journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL",
+        f"wal_autocheckpoint={WAL_PAGES_MAX}",
+    )  # fmt: skip
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
 

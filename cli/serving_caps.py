@@ -173,6 +173,7 @@ def open_caps(  # noqa: PLR0913, PLR0917 - what caps are made of
     now = clock.now_ms
     loops = [
         Loop("expiry", EXPIRE_EVERY_MS, lambda: expire_due(store, now())),
+        Loop("checkpoint", EXPIRE_EVERY_MS, store.checkpoint),
         Loop("pruning", PRUNE_EVERY_MS, lambda: prune(store, now(), policy.answers_kept_s)),
     ]
     if reader is not None:

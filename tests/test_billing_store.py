@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
 
 from billing import cap_tables
+from billing import store as store_module
 from billing.store import open_store
 from billing.tables import facts
 from pipeline.errors import StoreError, UsageError
@@ -77,6 +78,21 @@ def test_sqlite_is_set_up_to_survive_a_power_cut_and_to_hold_references(tmp_path
         }
         assert pragmas == {"journal_mode": "wal", "synchronous": 2}
         assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+    store.close()
+
+
+def test_a_checkpoint_moves_what_was_written_ahead_and_begins_its_file_anew_when_it_is_long(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(store_module, "ANEW_PAGES", 100)
+    store = open_store(f"sqlite:///{tmp_path}/control.db")
+    ahead = tmp_path / "control.db-wal"
+    for number in range(200):
+        with store.write(survives_power_cut=False) as connection:
+            connection.execute(insert(facts).values(name=str(number), value="x" * 4_000))
+        if number % 10 == 0:
+            store.checkpoint()
+    assert ahead.stat().st_size < 200 * 2 * 4_096
     store.close()
 
 
