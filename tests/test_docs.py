@@ -220,7 +220,15 @@ def test_the_tour_of_the_readme_does_what_it_says(
     assert said[0].splitlines()[1:] == fenced(tour(), "text")[0].splitlines()[1:]
     assert '"accepted": 0, "duplicates": 5, "conflicts": 1, "rejected": 2' in said[1]
     told = "\n".join(said)
-    for what in ("got 'twelve'", "0.00255045", "-2500000000", "llm.generate", "STRIPE_SECRET_KEY is not set"):
+    handed_in = ("Rejected first, and handed in again", "all that was checked is equal.")
+    for what in (
+        *handed_in,
+        "got 'twelve'",
+        "0.00255045",
+        "-2500000000",
+        "llm.generate",
+        "STRIPE_SECRET_KEY is not set",
+    ):
         assert what in told
     assert list(Path("build/tour/export").glob("principals-*.parquet"))
 
