@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from billing.asks import Ask, Authorize, Caller, Once, Outcome
 from billing.book import Piece, open_book
 from billing.moves import Desk, answer
@@ -25,7 +27,7 @@ from billing.policy import Policy
 from billing.refresh import refresh
 from billing.store import Store
 from billing.windows import SpendReader
-from pipeline.errors import StoreError
+from pipeline.errors import LedgerError, StoreError
 from pipeline.ports import Clock
 
 TOGETHER_MAX = 256
@@ -33,6 +35,7 @@ TOGETHER_MAX = 256
 GATHER_S = 0.001
 """Where asks come faster than transactions end, the next one waits so long for company: one ask by itself takes 670
 microseconds of a core, one of five 180."""
+LEDGER_PAUSE_MS = 1_000
 _READS_MAX = 5
 _CLOSED = "the caps are closed: the service is being stopped"
 
@@ -56,6 +59,7 @@ class Caps:
     ) -> None:
         self._store, self._clock, self._reader = store, clock, reader
         self._desk = Desk(policy or Policy(), random_hex)
+        self._failed: tuple[LedgerError | None, int] = (None, 0)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._is_closed = False
@@ -108,14 +112,18 @@ class Caps:
                 time.sleep(GATHER_S)
 
     def _do(self, group: list[_Waiting]) -> None:
-        """Do a group in one transaction; where that fails, each by itself, so that one takes no other with it."""
+        """Do a group in one transaction; where that fails, each by itself, so that one takes no other with it.
+
+        Where the store is away all fail at once: each would wait for it as long as the first did.
+        """
         if not group:
             return
         try:
             outcomes = self._decide(group)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the one who asked is told
-            if len(group) == 1:
-                group[0].future.set_exception(error)
+            if len(group) == 1 or _is_away(error):
+                for one in group:
+                    one.future.set_exception(error)
                 return
             for one in group:
                 self._do([one])
@@ -133,7 +141,28 @@ class Caps:
                     outcomes = [answer(book, self._desk, one.piece) for one in group]
                     book.flush()
                     return outcomes
-            assert self._reader is not None  # noqa: S101 - nothing is unread without one
-            refresh(self._store, self._reader, self._clock, unread)
+            self._read_ledger(unread)
         msg = "the ledger's figures of a new tenant could not be kept"
         raise StoreError(msg)
+
+    def _read_ledger(self, unread: Sequence[str]) -> None:
+        """Read the figures of tenants that were never read; where the ledger is away, ask it once a second only.
+
+        While it is asked all others wait.
+        """
+        assert self._reader is not None  # noqa: S101 - nothing is unread without one
+        failed, until_ms = self._failed
+        if failed is not None and self._clock.now_ms() < until_ms:
+            raise failed
+        try:
+            refresh(self._store, self._reader, self._clock, unread)
+        except LedgerError as error:
+            self._failed = (error, self._clock.now_ms() + LEDGER_PAUSE_MS)
+            raise
+        self._failed = (None, 0)
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, StoreError) and isinstance(
+        error.__cause__, OperationalError | InterfaceError | None
+    )

@@ -1,11 +1,13 @@
 """The caps: what is asked, what is told, and that the two agree with what the store then holds."""
 
 import json
+import threading
+from contextlib import contextmanager
 
 import pytest
 from caps_stage import NOON_MS, caps_stage, make_stage, migrated_url
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from billing.accounts import set_global_mode
 from billing.asks import (
@@ -28,7 +30,7 @@ from billing.credits import mint, pools_of
 from billing.history import history
 from billing.once import fingerprint_of, settlement_key
 from billing.upkeep import expire_due
-from pipeline.errors import LedgerError
+from pipeline.errors import LedgerError, StoreError
 
 __all__ = ["caps_stage", "migrated_url"]
 
@@ -101,6 +103,16 @@ def test_a_ledger_that_is_away_fails_only_who_needs_it(caps_stage):
     assert futures[2].result(9).is_ok
     with pytest.raises(LedgerError):
         futures[1].result(9)
+    tries = []
+    caps_stage.ledger.read = lambda *_: tries.append(1) or fail()
+    for name in ("unknown", "another"):
+        with pytest.raises(LedgerError):
+            caps_stage.ask(Authorize(name, 1))
+    assert tries == []
+    caps_stage.clock.ms += 1_000
+    with pytest.raises(LedgerError):
+        caps_stage.ask(Authorize("unknown", 1))
+    assert tries == [1]
 
 
 def test_a_reservation_holds_and_what_is_left_of_it_comes_back(caps_stage):
@@ -399,3 +411,29 @@ def test_one_broken_ask_takes_no_other_with_it(caps_stage):
     with pytest.raises((DBAPIError, OverflowError, Exception)):
         futures[1].result(9)
     assert current(caps_stage) == 3
+
+
+def test_where_the_store_is_away_all_that_wait_are_told_at_once(caps_stage, monkeypatch):
+    gate, tries = threading.Event(), []
+    write = caps_stage.store.write
+
+    @contextmanager
+    def slow(**options):
+        gate.wait(9)
+        with write(**options) as connection:
+            yield connection
+
+    @contextmanager
+    def away(**_options):
+        tries.append(1)
+        raise StoreError("away") from OperationalError("", {}, Exception("no answer"))
+        yield
+
+    monkeypatch.setattr(caps_stage.store, "write", slow)
+    first = caps_stage.caps.ask(Authorize("acme", 1))
+    monkeypatch.setattr(caps_stage.store, "write", away)
+    rest = [caps_stage.caps.ask(Authorize("acme", 1)) for _ in range(50)]
+    gate.set()
+    assert isinstance(first.exception(9) or StoreError(), StoreError)
+    assert {type(one.exception(9)) for one in rest} == {StoreError}
+    assert len(tries) <= 3
