@@ -1,5 +1,6 @@
 """The topic as the log of events by HTTP: confirmed before anyone is told, refused in time when the broker is away."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pipeline.errors import LogAwayError, MillraceError, UsageError
 from pipeline.sources.kafka import KafkaSettings
 from sinks.kafka_log import KafkaLog, KafkaLogLimits
 from tests.kafka.broker import Broker, Kafka, NoBrokerError, free_port
+from tests.serve_process import Service
 
 ARRIVED = 1_790_000_000_000
 
@@ -128,3 +130,24 @@ def test_a_killed_broker_loses_nothing_that_was_answered(tmp_path: Path) -> None
         log.close()
     finally:
         broker.stop()
+
+
+def test_a_service_answers_when_the_topic_has_the_event(mock_kafka: Kafka, tmp_path: Path) -> None:
+    topic = mock_kafka.create_topic("served")
+    service = Service(tmp_path, ("--brokers", mock_kafka.address, "--topic", topic))
+    key = service.make_key("acme")
+    service.start()
+    try:
+        event = {
+            "specversion": "1.0",
+            "id": "1",
+            "source": "s",
+            "type": "compute",
+            "data": {"operation": "ask"},
+        }
+        answer = service.ask("POST", "/api/v1/events", [event], Authorization=f"Bearer {key}")
+        assert answer == (204, b"")
+        (_, _, tenant, value, _), *more = records(mock_kafka, topic, 1)
+        assert (tenant, json.loads(value), more) == (b"acme", {**event, "tenant": "acme"}, [])
+    finally:
+        assert service.stop() == 0, service.said()
