@@ -20,7 +20,9 @@ RECONNECT_S = 10
 def mount(app: FastAPI, console: ConsoleServices) -> None:
     """Serve the console below `/console` of this application, all of it from files that are installed."""
     desk = Desk(console)
-    nicegui_app.config.quasar_config["loadingBar"]["skipHijack"] = True  # it has no name that could be read out
+    nicegui_app.config.quasar_config["loadingBar"]["skipHijack"] = (
+        True  # it has no name that could be read out
+    )
     for router in (make_doors(desk), make_downloads(desk)):
         app.include_router(router)
     for one in (overview, tenants, tenant, events, explain, rejects, stripe, catalog):

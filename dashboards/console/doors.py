@@ -10,6 +10,7 @@ from dashboards.console.markup import ROOT, address
 from dashboards.console.plain import sign_in_page
 from dashboards.console.sessions import COOKIE, LASTS_MS
 from dashboards.console.text import known_zone
+from pipeline.errors import MillraceError
 
 BODY_MAX = 16_384
 THEMES = ("auto", "light", "dark")
@@ -27,7 +28,10 @@ def make_doors(desk: Desk) -> APIRouter:
     async def signed_in(request: Request) -> Response:
         given = await _form(request)
         to = _inside(given.get("to", "/"))
-        token = await desk.work(lambda: desk.sessions.open(given.get("credential", "").strip()))
+        try:
+            token = await desk.work(lambda: desk.sessions.open(given.get("credential", "").strip()))
+        except MillraceError as error:
+            return sign_in_page(to, f"This cannot be checked now: {error}.")
         if token is None:
             return sign_in_page(to, "This key or token is not good: it is unknown, revoked or expired.")
         return _admitted(request, token, to)
