@@ -29,9 +29,9 @@ from pipeline.spans import Reading, Span
 
 TOGETHER = 100
 """So many tenants are read and written at once."""
-MARGIN_MS = 900_000
-"""Clocks of several processes differ: settlements are looked for from a quarter of an hour before the oldest."""
-_QUARTER_MS = 900_000
+MARGIN_MS = 30_000
+"""Clocks of several processes differ: settlements are looked for from so long before the oldest. One that is older
+still, by a clock that is further off, counts twice until the next refresh, which looks for it by its own moment."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ def _refresh_some(store: Store, reader: SpendReader, clock: Clock, names: Sequen
         return 0
     oldest_ms = min(begun_ms, *(w.oldest_ms for w in wanted.values())) - MARGIN_MS
     spans = _spans(wanted)
-    reading = reader.read(spans, oldest_ms // _QUARTER_MS * _QUARTER_MS)
+    reading = reader.read(spans, oldest_ms)
     with store.write(survives_power_cut=False) as connection:  # after a power cut it is read again
         return _write(connection, wanted, reading, begun_ms, clock.now_ms())
 
@@ -117,9 +117,11 @@ def _write(
     current = [name for name, one in wanted.items() if versions[name] == one.version]
     if not current:
         return 0
+    starts = sorted({start_s for name in current for _, start_s in wanted[name].windows})
     relief = _see(connection, set(current), reading, now_ms)
     rows = {
-        (row.tenant, row.window, row.start_s): row for row in connection.execute(_WINDOWS, {"names": current})
+        (row.tenant, row.window, row.start_s): row
+        for row in connection.execute(_WINDOWS, {"names": current, "starts": starts})
     }
     book = Book(connection, now_ms, tenants=states)
     changed = []
@@ -203,7 +205,10 @@ _PENDING = (
 _VERSIONS = select(tenants.c.tenant, tenants.c.figures_version).where(
     tenants.c.tenant.in_(bindparam("names", expanding=True))
 )
-_WINDOWS = select(spend_windows).where(spend_windows.c.tenant.in_(bindparam("names", expanding=True)))
+_WINDOWS = select(spend_windows).where(
+    spend_windows.c.tenant.in_(bindparam("names", expanding=True)),
+    spend_windows.c.start_s.in_(bindparam("starts", expanding=True)),
+)
 _TO_SEE = select(usage_events).where(
     usage_events.c.seen_at_ms.is_(None), usage_events.c.key.in_(bindparam("keys", expanding=True))
 )

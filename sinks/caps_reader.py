@@ -1,8 +1,8 @@
 """What the caps read of the ledger (`billing.windows.SpendReader`): sums of windows, and the settlements in them.
 
 Two questions that share no row. All that is no fresh settlement comes from the quarter-hour rollup; settlement rows
-since `settled_since_ms` come from the ledger itself, their sums and their keys in one scan. So a fresh settlement is
-in the sums exactly when its key is told, whatever is written between the two questions.
+of the quarter hour of `settled_since_ms` and later come from the ledger itself, their sums and their keys in one
+scan. So a fresh settlement is in the sums exactly when its key is told, whatever is written between the two questions.
 """
 
 from collections import defaultdict
@@ -16,6 +16,7 @@ from pipeline.spans import SETTLEMENT_OPERATIONS, SETTLEMENT_SOURCE, Reading, Sp
 from sinks.inserts import sql, translated
 
 _MICRO = 1_000_000
+_QUARTER_MS = 900_000
 _NAMES_BYTES = 16_384
 
 
@@ -30,14 +31,16 @@ class LedgerSpend:
         client = self._connect()
         pico: dict[tuple[str, int, int], int] = defaultdict(int)
         settled: dict[tuple[str, str], int] = {}
-        since_s = settled_since_ms // 1000
+        since_s = settled_since_ms // _QUARTER_MS * (_QUARTER_MS // 1000)
         for span in spans:
             for names in _groups(span.tenants):
                 bounds = {"tenants": names, "start": span.start_s, "end": span.end_s, "since": since_s}
                 for tenant, micro, residual in _ask(client, "cap_sums", bounds):
                     pico[tenant, span.start_s, span.end_s] += int(micro) * _MICRO + int(residual)
         for names in _groups(sorted({tenant for span in spans for tenant in span.tenants})):
-            given = {"tenants": names, "since": since_s, "source": SETTLEMENT_SOURCE}
+            given = {
+                "tenants": names, "since": since_s, "keys_since": settled_since_ms, "source": SETTLEMENT_SOURCE,
+            }  # fmt: skip
             for tenant, quarter_s, micro, residual, keys in _ask(client, "cap_settled", given):
                 for span in spans:
                     if span.start_s <= quarter_s < span.end_s and tenant in span.tenants:

@@ -13,6 +13,7 @@ from billing.cap_tables import usage_events
 from billing.credits import mint
 from billing.refresh import refresh
 from cli.run import RunOptions, run_files
+from pipeline.spans import Span
 from sinks.caps_reader import LedgerSpend
 
 __all__ = ["caps_stage", "migrated_url"]
@@ -117,6 +118,27 @@ def run_events(stage, url, folder, **options):
     return run_files(
         RunOptions([str(folder / "events.ndjson")], url, source="settlements", workers=1, **options)
     )
+
+
+def test_the_ledger_tells_keys_from_the_moment_that_is_asked_for_and_sums_all(
+    caps_stage, ledger: Ledger, tmp_path
+):
+    """
+    quarter hour   |              12:00               |
+    settled at       A 12:00:10        B 12:10:00         asked: keys since 12:05
+    """
+    caps_stage.clock.ms = NOON_MS - 86_400_000 * 2 + 10_000
+    caps_stage.ask(Settle("acme", 3, key="A"))
+    caps_stage.clock.ms += 590_000
+    caps_stage.ask(Settle("acme", 4, key="B"))
+    run_events(caps_stage, ledger.url, tmp_path)
+    start_s = (NOON_MS - 86_400_000 * 2) // 1000
+    span = Span(start_s, start_s + 900, ("acme",))
+    reading = LedgerSpend(lambda: ledger.client).read([span], (start_s + 300) * 1000)
+    assert dict(reading.pico) == {("acme", start_s, start_s + 900): 7 * PICO}
+    assert list(reading.settled.values()) == [4 * PICO]
+    later = LedgerSpend(lambda: ledger.client).read([span], (start_s + 86_400) * 1000)
+    assert (dict(later.pico), later.settled) == (dict(reading.pico), {})
 
 
 @pytest.mark.parametrize(
