@@ -4,7 +4,7 @@ import numpy as np
 from numba import int64
 
 from pipeline.kernels.hashing import bytes_mix
-from pipeline.kernels.jit import LOW_BYTES, compiled, word_at
+from pipeline.kernels.jit import LOW_BYTES, compiled, put_word, word_at
 from pipeline.kernels.layout import ENDPOINT, EVENT_ID, KEY, METHOD, OPERATION, SOURCE
 
 U = np.uint64
@@ -48,6 +48,16 @@ def _intern(buffer, start, size, table, starts, sizes, counts, kind):
 
 
 @compiled
+def _copy(buffer, source, size, free):
+    """Copy a string to the free end, eight bytes at a time (what is written beyond it is free, too); the new end."""
+    done = 0
+    while done < size:
+        put_word(buffer, free + done, word_at(buffer, source + done))
+        done += 8
+    return free + size
+
+
+@compiled
 def derive_operations(buffer, first, verdicts, types, at, length, free):
     """Write `METHOD endpoint` for traffic without an operation, from row `first` on.
 
@@ -67,13 +77,9 @@ def derive_operations(buffer, first, verdicts, types, at, length, free):
             return row, free
         at[row, OPERATION] = free
         length[row, OPERATION] = method_size + endpoint_size + 1
-        for i in range(method_size):
-            buffer[free + i] = buffer[method + i]
-        buffer[free + method_size] = 32
-        free += method_size + 1
-        for i in range(endpoint_size):
-            buffer[free + i] = buffer[endpoint + i]
-        free += endpoint_size
+        free = _copy(buffer, method, method_size, free)
+        buffer[free] = 32
+        free = _copy(buffer, endpoint, endpoint_size, free + 1)
     return len(verdicts), free
 
 
@@ -89,28 +95,28 @@ def default_keys(buffer, first, verdicts, at, length, free):
             return row, free
         at[row, KEY] = free
         length[row, KEY] = size
-        for i in range(length[row, SOURCE]):
-            buffer[free + i] = buffer[at[row, SOURCE] + i]
-        free += length[row, SOURCE]
+        free = _copy(buffer, at[row, SOURCE], length[row, SOURCE], free)
         buffer[free] = 32
-        free += 1
-        for i in range(length[row, EVENT_ID]):
-            buffer[free + i] = buffer[at[row, EVENT_ID] + i]
-        free += length[row, EVENT_ID]
+        free = _copy(buffer, at[row, EVENT_ID], length[row, EVENT_ID], free + 1)
     return len(verdicts), free
 
 
 @compiled
 def intern_rows(buffer, verdicts, at, length, fields, table, starts, sizes, counts, codes):
     """Codes int32[n, len(fields)]: the number of each row's value; table int32[kinds, 2^k] all -1 at first."""
+    before = -1
     for row in range(len(verdicts)):
         if verdicts[row] != 0:
             continue
         for kind in range(len(fields)):
-            field = fields[kind]
-            codes[row, kind] = _intern(
-                buffer, at[row, field], length[row, field], table, starts, sizes, counts, kind
-            )
+            start, size = at[row, fields[kind]], length[row, fields[kind]]
+            if before >= 0:  # most are what the row before has
+                code = codes[before, kind]
+                if sizes[kind, code] == size and _same(buffer, starts[kind, code], start, size):
+                    codes[row, kind] = code
+                    continue
+            codes[row, kind] = _intern(buffer, start, size, table, starts, sizes, counts, kind)
+        before = row
 
 
 @compiled
