@@ -15,7 +15,7 @@ from sinks.clickhouse import connect
 from sinks.doubles import TOPIC, Doubles, Reversals
 from sinks.inserts import Retry
 from sinks.ledger import Ledger
-from tests.reconcile_stage import doubled, run_at, settings_of, sums_of, sums_wanted, usage
+from tests.reconcile_stage import correction, doubled, run_at, settings_of, sums_of, sums_wanted, usage
 from tests.test_http_front import front, server
 
 __all__ = ["front", "server"]
@@ -188,6 +188,26 @@ def test_a_correction_that_has_taken_the_second_row_back_leaves_the_first_to_be_
     report = reconciled(capsys, ledger.url, code=1)
     assert of(report, "keys")["mended"] == 1
     assert sums_of(ledger.client) == {}
+
+
+def test_a_key_that_was_voided_twice_is_voided_once_in_the_end(ledger, tmp_path, monkeypatch, capsys):
+    run_at(
+        ledger,
+        tmp_path,
+        "a.ndjson",
+        [usage(random.Random(4), "k", "acme"), correction("k", "acme", "c")],
+        1,
+        monkeypatch,
+    )
+    ledger.client.command(
+        "INSERT INTO ledger SELECT * REPLACE (77 AS offset) FROM (SELECT * FROM ledger WHERE voids = 'k')"
+    )
+    assert sums_of(ledger.client) != {}
+    report = reconciled(capsys, ledger.url)
+    (finding,) = of(report, "keys")["findings"]
+    assert (finding["what"], finding["is_mended"]) == ("a key was voided more than once", True)
+    assert sums_of(ledger.client) == {}
+    assert reconciled(capsys, ledger.url)["mended"] == 0
 
 
 def test_a_range_of_hashes_at_a_time_finds_the_same(ledger, tmp_path, monkeypatch):
