@@ -227,7 +227,7 @@ def test_killed_in_the_middle_and_run_again_each_reversal_stands_once(
         [sys.executable, "-c", CODE, "reconcile", "--ledger", faulty.url],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not faulty.faults.happened and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None
