@@ -16,6 +16,8 @@ from dashboards.console.services import ConsoleServices, Viewer
 from dashboards.console.sessions import COOKIE, Session
 from dashboards.console.text import UTC_NAME, Zone, known_zone
 
+ANSWER_S = 30
+"""A page that is not built by then is given up; its panels are not waited for so long (see `live.py`)."""
 PAGES = (
     ("/", "Overview", False),
     ("/tenants", "Tenants", True),

@@ -8,7 +8,7 @@ from nicegui import ui
 
 from dashboards.console.audit import Audit, Undeclared, read_audit
 from dashboards.console.desk import Desk
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Markup, link, tag, together
 from dashboards.console.parts import Column, card, choice, empty, field, form, mark, money, table
 from dashboards.console.plain import refused
@@ -24,7 +24,7 @@ LISTED = 12
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/catalog")
+    @ui.page("/catalog", response_timeout=ANSWER_S)
     async def catalog(request: Request, version: str = "", search: str = "") -> Response | None:
         visit = await arrive(desk, request, operators=True)
         if visit is None:

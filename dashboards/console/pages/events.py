@@ -10,7 +10,7 @@ from nicegui import ui
 
 from dashboards.console.charts import Chart, below, draw, redraw
 from dashboards.console.desk import Desk
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Child, Markup, address, link, tag, together
 from dashboards.console.parts import (
     Column,
@@ -68,7 +68,7 @@ class Asked:
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/events")
+    @ui.page("/events", response_timeout=ANSWER_S)
     async def events(  # noqa: PLR0913, PLR0917 - what the address says
         request: Request,
         span: Span = "24h",

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from dashboards.console.chain import EventChain, read_chain, show_chain, show_missing
 from dashboards.console.desk import Desk
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Markup, link, tag, together
 from dashboards.console.parts import Column, card, empty, facts, field, form, mark, money, table
 from dashboards.console.plain import refused
@@ -25,7 +25,7 @@ EVENTS = 50
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/explain")
+    @ui.page("/explain", response_timeout=ANSWER_S)
     async def explain(request: Request, tenant: str = "", key: str = "", report: str = "") -> Response | None:
         visit = await arrive(desk, request)
         if not isinstance(visit, Visit):

@@ -9,7 +9,7 @@ from nicegui import ui
 from dashboards.console.caps import CANDIDATES, Window, crossings_table, gauges, nearest, windows_of
 from dashboards.console.charts import Chart, below, draw, redraw
 from dashboards.console.desk import Desk, Ledger
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.health import show_health, view_health
 from dashboards.console.markup import Markup, link, tag, together
 from dashboards.console.parts import (
@@ -45,7 +45,7 @@ COUNTED = frozenset({"metered", "credit"})
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/")
+    @ui.page("/", response_timeout=ANSWER_S)
     async def overview(request: Request, span: Span = "today") -> Response | None:
         visit = await arrive(desk, request)
         if not isinstance(visit, Visit):

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from dashboards.console.charts import Chart, Series, below, draw, redraw
 from dashboards.console.desk import Desk
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Markup, address, tag, together
 from dashboards.console.parts import (
     Column,
@@ -73,7 +73,7 @@ class After:
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/rejects")
+    @ui.page("/rejects", response_timeout=ANSWER_S)
     async def rejects(  # noqa: PLR0913, PLR0917 - what the address says
         request: Request,
         span: Span = "24h",

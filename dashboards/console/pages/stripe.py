@@ -10,7 +10,7 @@ from nicegui import ui
 from billing.planner import Plan
 from billing.status import GROUPS, Status
 from dashboards.console.desk import Desk
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Markup, address, tag, together
 from dashboards.console.parts import (
     Column,
@@ -50,7 +50,7 @@ class Books:
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/stripe")
+    @ui.page("/stripe", response_timeout=ANSWER_S)
     async def stripe(
         request: Request, state: str = "", tenant: str = "", before: str = ""
     ) -> Response | None:

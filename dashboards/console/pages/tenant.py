@@ -11,7 +11,7 @@ from dashboards.console.breakdown import KINDS, After, Kind, Line, read_lines, s
 from dashboards.console.caps import Window, crossings_table, gauges, windows_of
 from dashboards.console.charts import Chart, below, draw, redraw
 from dashboards.console.desk import Desk, Ledger
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Child, Markup, address, link, tag, together
 from dashboards.console.money import add_money
 from dashboards.console.parts import Column, bar, card, empty, field, form, money, pager, segments, table
@@ -51,7 +51,7 @@ class Asked:
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/tenant")
+    @ui.page("/tenant", response_timeout=ANSWER_S)
     async def one(  # noqa: PLR0913, PLR0917 - what the address says
         request: Request,
         tenant: str = "",

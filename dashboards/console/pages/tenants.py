@@ -8,7 +8,7 @@ from nicegui import ui
 
 from dashboards.console.caps import Window, windows_of
 from dashboards.console.desk import Desk, Ledger
-from dashboards.console.frame import Visit, arrive, page
+from dashboards.console.frame import ANSWER_S, Visit, arrive, page
 from dashboards.console.markup import Markup, address, together
 from dashboards.console.parts import Column, bar, card, empty, field, form, money, pager, table, tenant_link
 from dashboards.console.plain import refused
@@ -23,7 +23,7 @@ HIGHEST = 2**127 - 1
 def add(desk: Desk) -> None:
     """Put the page on the application."""
 
-    @ui.page("/tenants")
+    @ui.page("/tenants", response_timeout=ANSWER_S)
     async def tenants(request: Request, search: str = "", after: str = "", last: str = "") -> Response | None:
         visit = await arrive(desk, request, operators=True)
         if isinstance(visit, Visit):
