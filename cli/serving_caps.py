@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
+from billing.alerts import prune_alerts
 from billing.caps import Caps
 from billing.outgoing import prune, send_events, unsent
 from billing.policy import Policy
@@ -175,6 +176,7 @@ def open_caps(  # noqa: PLR0913, PLR0917 - what caps are made of
         Loop("expiry", EXPIRE_EVERY_MS, lambda: expire_due(store, now())),
         Loop("checkpoint", EXPIRE_EVERY_MS, store.checkpoint),
         Loop("pruning", PRUNE_EVERY_MS, lambda: prune(store, now(), policy.answers_kept_s)),
+        Loop("old alerts", PRUNE_EVERY_MS, lambda: prune_alerts(store, now())),
     ]
     if reader is not None:
         loops.append(Loop("refresh", refresh_ms, lambda: refresh(store, reader, clock)))
