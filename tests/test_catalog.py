@@ -443,3 +443,16 @@ def test_a_wrong_catalog_stops_the_audit(tmp_path):
     result = CliRunner().invoke(app, ["audit", str(tmp_path / "none.toml")])
 
     assert isinstance(result.exception, ConfigError)
+
+
+def test_settlements_keep_their_shipped_price_under_a_catalog_that_does_not_name_them(tmp_path):
+    price = '{ source = "x", basis = "per-call", micro_usd = "50" }'
+    kinds = f"effective_from = 2026-01-01T00:00:00Z\n[kinds.compute]\ncomponents = [{price}]\n"
+    shipped = default_catalog()
+    for catalog in (load(tmp_path, kinds), load(tmp_path, "effective_from = 2099-01-01T00:00:00Z\n")):
+        for version in (0, -1):
+            for operation in ("settlement", "settlement_credit"):
+                assert catalog.entry(version, COMPUTE, operation) == shipped.entry(0, COMPUTE, operation)
+    named = load(tmp_path, "[operations.settlement]\ncomponents = []\n")
+    assert named.entry(0, COMPUTE, "settlement").pricing is Pricing.FREE
+    assert shipped.entry(0, COMPUTE, "settlement_credit").settlement is Settlement.CREDIT
