@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import structlog
@@ -219,6 +220,14 @@ def test_health_is_told_with_what_is_wrong(stage):
         200,
         503,
     )
+
+
+def test_every_code_is_in_the_reference_beside_its_status():
+    rows = (Path(__file__).parent.parent / "docs/http.md").read_text().splitlines()
+    for code, kind in PROBLEMS.items():
+        row = next((row for row in rows if row.startswith("| ") and f"`{code}`" in row), "")
+        assert row, code
+        assert str(kind.status) in row.split("|")[1], code
 
 
 def test_every_code_has_its_row_and_every_row_its_code():
