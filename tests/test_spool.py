@@ -13,6 +13,7 @@ import pytest
 from pipeline.chunk import Chunk, Origin
 from pipeline.durable import Durable
 from pipeline.errors import LogAwayError, MillraceError
+from pipeline.sources.bounds import Bounds, check_start
 from pipeline.sources.spool import SpoolInput, SpoolPartition
 from pipeline.spool_format import HEAD_BYTES, scan_segment, segments_in
 from sinks.spool import Spool, SpoolLimits
@@ -318,3 +319,15 @@ def test_the_end_is_reached_after_all_that_was_appended(tmp_path: Path) -> None:
     assert len(read(partition)) == 5
     assert partition.done
     assert stop.is_set()
+
+
+@pytest.mark.parametrize(
+    ("position", "said"),
+    [
+        (9, r"records 9 to 9 of spool/x/0 are gone: .* the spool in /s keeps from 10 on"),
+        (31, r"the ledger has it up to 31: the spool in /s"),
+    ],
+)
+def test_a_spool_that_is_not_the_one_of_the_ledger_is_refused(position: int, said: str) -> None:
+    with pytest.raises(MillraceError, match=said):
+        check_start(Bounds(Origin("spool/x", 0), 10, 30, "the spool in /s"), position)
