@@ -479,7 +479,7 @@ def test_a_key_is_hashed_as_the_pipeline_hashes_it(
         "tenant": "acme",
         "data": {"voids": "schlüssel"},
     }
-    stage.run([line("schlüssel", NOON, "ask"), line("k" * 300, NOON, "ask", tenant="größe"), voids])
+    stage.run([line("schlüssel", NOON, "ask"), line("k" * 200, NOON, "ask", tenant="größe"), voids])
     stored = dict(
         ledger.client.query(
             "SELECT if(voids = '', idempotency_key, 'void'), key_hash FROM ledger"
@@ -488,9 +488,9 @@ def test_a_key_is_hashed_as_the_pipeline_hashes_it(
     hashes = key_hashes(ledger.client, "acme", "schlüssel")
     assert hashes is not None
     assert (hashes.key, hashes.void) == (stored["schlüssel"], stored["void"])
-    long = key_hashes(ledger.client, "größe", "k" * 300)
+    long = key_hashes(ledger.client, "größe", "k" * 200)
     assert long is not None
-    assert long.key == stored["k" * 300]
+    assert long.key == stored["k" * 200]
     found = Reading(ledger.client).rows(
         "console_key", tenant="acme", key="schlüssel", key_hash=hashes.key, void_hash=hashes.void
     )

@@ -21,7 +21,7 @@ SELECT
     sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, toUnixTimestamp(quarter) >= month_of[toString(tenant)])
         AS month_pico_usd
 FROM usage_by_quarter AS rollup
-WHERE has(starts.tenant, toString(tenant))
+WHERE tenant IN (SELECT arrayJoin(JSONExtract({windows:String}, 'Array(Tuple(tenant String, day_s UInt32, month_s UInt32))').tenant))
   AND quarter >= toDateTime(arrayMin(arrayConcat(starts.month_s, [4294967295])), 'UTC')
   AND settlement IN ('metered', 'credit')
 GROUP BY tenant

@@ -66,7 +66,7 @@ def _build(visit: Visit, live: Any, catalog: Catalog, version: str, search: str)
     )
     shown = card("Prices", asked, _prices(chosen, search), note=f"{len(chosen.operations)} operations")
     ui.html(shown.html, sanitize=False, tag="section").classes("card")
-    live.panel("Audit", read, lambda found: _audit(found, zone))
+    live.panel("Audit", read, lambda found: _audit(found, zone), live=False)
 
 
 def _since(version: Version, zone: Zone) -> str:
