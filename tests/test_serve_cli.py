@@ -249,7 +249,9 @@ def test_a_service_starts_before_its_store_and_prices_are_there_from_the_first_m
         status, body = service.ask("GET", "/api/billing/pricing")
         assert (status, json.loads(body)["accountsFrom"]) == (200, "defaults")
         assert service.ask("GET", "/readyz")[0] == 503
-        status, body = service.ask("GET", "/api/billing/balance", Authorization=f"Bearer mrk_{'0' * 16}_{'1' * 64}")
+        status, body = service.ask(
+            "GET", "/api/billing/balance", Authorization=f"Bearer mrk_{'0' * 16}_{'1' * 64}"
+        )
         assert (status, json.loads(body)["code"]) == (503, "store_unavailable")
         assert service.stop() == 0
     finally:
