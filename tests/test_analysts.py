@@ -177,9 +177,9 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("sql", [*WRITES, *ESCAPES])
-def test_what_does_not_read_the_ledger_is_refused(connected, _session_ledger, tmp_path, sql):
+def test_what_does_not_read_the_ledger_is_refused(connected, request, tmp_path, sql):
     (tmp_path / "secret").write_text("a secret of the machine")
-    ledger = _session_ledger
+    ledger = request.getfixturevalue("_session_ledger")  # with what it holds
     before = ledger.client.query("SHOW TABLES").result_rows, rows(ledger)
     with pytest.raises(ClickHouseError) as caught:
         connected.raw_query(sql.format(folder=tmp_path), parameters={"t": "meta"})

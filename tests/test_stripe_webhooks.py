@@ -11,7 +11,7 @@ from stripe_double.stage import HOUR, NOON, at
 from billing.outbox import closed_until
 from billing.signatures import Verdict, judge, sign
 from billing.tables import invoices, provider_events
-from billing.webhooks import BODY_MAX, RETRY_S, Selection, handle_stored, list_stored, purge, replay, take
+from billing.webhooks import BODY_MAX, RETRY_S, Selection, handle_stored, purge, replay, take
 from pipeline.outbox import State
 from sinks.stripe_events import StripeEvents
 from sinks.stripe_fake_http import Fault
