@@ -182,12 +182,27 @@ class Campaign:
             sums = self._ask(f"SELECT tenant, billing_period, {PICO} FROM {table} GROUP BY 1, 2")
             assert {(t, p): int(s) for t, p, s in sums} == wanted, table
         self._check_decisions(model)
+        self._reconcile()
         reasons = Counter(rejects.values())
         return {
             "seed": self.seed, "kills": self.killed, "produced": produced, "accepted": len(ledger),
             "duplicates": duplicates, "rejected": len(rejects), "conflicts": reasons["idempotency_conflict"],
             "faults": len(self.front.faults.happened), "pico_usd": sum(wanted.values()),
         }  # fmt: skip
+
+    def _reconcile(self):
+        """What operators are told to ask must find nothing, either."""
+        command = ["reconcile", "--ledger", self.front.url, "--catalog", str(self.folder / "catalog")]
+        command += ["--accounts", str(self.folder / "accounts.toml"), "--state", str(self.folder / "none")]
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
     def _check_decisions(self, model):
         decisions = self._ask(
