@@ -1,8 +1,8 @@
 """The analysts' door: an embedded ledger over ClickHouse's HTTP protocol, on loopback, for reading only.
 
-clickhouse-connect and curl ask it as they ask a server; so do tools that take plain HTTP answers. Whoever asks has one user and one
-password. Every statement passes the gate (`sinks.analysts_gate`) and runs in a session that the engine itself
-holds read-only, with limits on time, rows, bytes and memory that it cannot change.
+clickhouse-connect and curl ask it as they ask a server; so do tools that take plain HTTP answers. Whoever asks has
+one user and one password. Every statement passes the gate (`sinks.analysts_gate`) and runs in a session that the
+engine itself holds read-only, with limits on time, rows, bytes and memory that it cannot change.
 """
 
 import base64
