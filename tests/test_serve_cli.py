@@ -6,7 +6,9 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from serve_process import Service, free_port
@@ -217,11 +219,24 @@ def test_two_services_on_one_postgresql_hold_one_cap(
     assert codes == [0, 0]
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """What a test that failed has started ends with it."""
+    PlainService.started.clear()
+    yield
+    for service in PlainService.started:
+        if service.process:
+            service.kill()
+
+
 class PlainService(Service):
     """A service without a ledger on a store that is named."""
 
+    started: ClassVar[list["PlainService"]] = []
+
     def __init__(self, folder: Path, url: str) -> None:
         folder.mkdir()
+        PlainService.started.append(self)
         super().__init__(folder, ("--control", url), free_port())
         self.url = url
 
