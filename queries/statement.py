@@ -13,6 +13,7 @@ READING = (*SELECTING, "EXPLAIN", "SHOW", "DESCRIBE", "DESC", "EXISTS")
 _NO_CODE = re.compile(
     r"""--[^\n]* | \#[\ !][^\n]* | /\*.*?\*/
       | '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*`
+      | \u2018[^\u2019]*\u2019 | \u201c[^\u201d]*\u201d
       | \$(\w*)\$.*?\$\1\$""",
     re.DOTALL | re.VERBOSE,
 )

@@ -36,6 +36,8 @@ REFUSED = [
     ("USE default", "starts with USE"),
     ("SYSTEM STOP MERGES", "starts with SYSTEM"),
     ("SELECT 1 INTO/**/OUTFILE '/tmp/x'", "--out FILE"),
+    ("SELECT \u2018 -- \u2019 INTO OUTFILE '/tmp/x'", "--out FILE"),
+    ("SELECT 1 AS \u201c # \u201d INTO OUTFILE '/tmp/x'", "--out FILE"),
     ("SELECT 1 into\noutfile '/tmp/x'", "--out FILE"),
     ("SELECT 1 FORMAT JSON", "--format"),
     ("'SELECT'", "nothing was given"),
