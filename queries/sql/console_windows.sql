@@ -14,15 +14,23 @@ WITH
     mapFromArrays(starts.tenant, starts.month_s) AS month_of
 SELECT
     tenant,
-    sumIf(rollup.events, toUnixTimestamp(quarter) >= day_of[toString(tenant)]) AS day_events,
-    sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, toUnixTimestamp(quarter) >= day_of[toString(tenant)])
-        AS day_pico_usd,
-    sumIf(rollup.events, toUnixTimestamp(quarter) >= month_of[toString(tenant)]) AS month_events,
-    sumIf(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd, toUnixTimestamp(quarter) >= month_of[toString(tenant)])
-        AS month_pico_usd
-FROM usage_by_quarter AS rollup
-WHERE tenant IN (SELECT arrayJoin(JSONExtract({windows:String}, 'Array(Tuple(tenant String, day_s UInt32, month_s UInt32))').tenant))
-  AND quarter >= toDateTime(arrayMin(arrayConcat(starts.month_s, [4294967295])), 'UTC')
-  AND settlement IN ('metered', 'credit')
+    sumIf(rows, place = 'day') AS day_events,
+    sumIf(pico, place = 'day') AS day_pico_usd,
+    sum(rows) AS month_events,
+    sum(pico) AS month_pico_usd
+FROM (
+    SELECT
+        toString(tenant) AS tenant,
+        multiIf(toUnixTimestamp(toStartOfFifteenMinutes(occurred_at)) >= day_of[toString(tenant)], 'day',
+                toUnixTimestamp(toStartOfFifteenMinutes(occurred_at)) >= month_of[toString(tenant)], 'month', '') AS place,
+        count() AS rows,
+        toInt128(sum(cost_micro_usd)) * 1000000 + sum(residual_pico_usd) AS pico
+    FROM ledger
+    WHERE tenant IN (SELECT arrayJoin(JSONExtract({windows:String}, 'Array(Tuple(tenant String, day_s UInt32, month_s UInt32))').tenant))
+      AND toStartOfFifteenMinutes(occurred_at) >= toDateTime(arrayMin(arrayConcat(starts.month_s, [4294967295])), 'UTC')
+      AND settlement IN ('metered', 'credit')
+    GROUP BY tenant, place
+)
+WHERE place != ''
 GROUP BY tenant
 ORDER BY tenant
