@@ -160,9 +160,10 @@ class LaneLedger(Protocol):
         """How long the lane holds keys."""
 
     def find_keys(self, hashes: UInt64s, *, is_past_replays: bool) -> tuple[UInt64s, UInt64s]:
-        """Those of the hashes that the ledger holds, with their fingerprints.
+        """Those of the hashes that the ledger of earlier runs holds, with their fingerprints.
 
-        Without those of records that will be read again, unless all of these have been.
+        Without those of records that will be read again; where all of these have been, also those that this run
+        has counted.
         """
 
     def replay(self, origin: Origin) -> Replay:

@@ -267,12 +267,13 @@ class LedgerLane:
 
     def find_keys(self, hashes: UInt64s, *, is_past_replays: bool) -> tuple[UInt64s, UInt64s]:
         """See `LaneLedger`."""
+        before_run = self.run.number + is_past_replays  # what this run has let go of is among them then
         read_again = NOTHING_READ_AGAIN if is_past_replays else self.read_again
         found: list[Any] = []
         numbers = [(int(high) << 64) | int(low) for high, low in hashes]
         for start in range(0, len(numbers), _LOOKUP_SIZE):
             parameters = {
-                "hashes": numbers[start : start + _LOOKUP_SIZE], "run": self.run.number, **read_again.parameters
+                "hashes": numbers[start : start + _LOOKUP_SIZE], "run": before_run, **read_again.parameters
             }  # fmt: skip
             found += self._ask("known_keys", parameters)
         words = [(h >> 64, h & _WORD, p) for h, p in found]

@@ -143,8 +143,7 @@ class MemoryLane:
     def find_keys(self, hashes: np.ndarray, *, is_past_replays: bool) -> tuple[np.ndarray, np.ndarray]:
         wanted = {(int(high), int(low)) for high, low in hashes}
         self.looked_up += sorted(wanted)
-        own = [r for r in self.disk.rows if r.run == self.run]
-        known = self.disk.rows if is_past_replays else [*self._known(), *own]
+        known = self.disk.rows if is_past_replays else self._known()
         return _keys_of([r for r in known if r.key_hash in wanted])
 
     def _known(self) -> list[StoredRow]:

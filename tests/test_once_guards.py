@@ -122,7 +122,9 @@ def test_the_keys_that_are_loaded_are_those_of_earlier_runs_only(ledger):
     run = replace(Ledger(ledger.url, SystemClock()).begin_run(1), number=2)
     lane = LedgerLane(ledger.url, run, 0, 1, Hot(), {}, ReadAgain({}, {}), SystemClock(), Retry())
     assert [prints.tolist() for _, prints in lane.load_keys()] == [[1]]
-    assert lane.find_keys(np.array([[0, 1], [0, 2], [0, 3]], np.uint64))[1].tolist() == [1]
+    three = np.array([[0, 1], [0, 2], [0, 3]], np.uint64)
+    assert lane.find_keys(three, is_past_replays=False)[1].tolist() == [1]
+    assert sorted(lane.find_keys(three, is_past_replays=True)[1].tolist()) == [1, 2]
 
 
 CATALOG = """
