@@ -32,7 +32,7 @@ from sinks.clickhouse import connect
 from sinks.decisions import LedgerDecisions, load_windows
 from sinks.inserts import Retry
 from sinks.kafka import ConfirmedProducer, PublishedDecisions
-from sinks.ledger import HOT_KEYS_MAX, Ledger, LedgerLane, ReadAgain, Run
+from sinks.ledger import HOT_KEYS_MAX, NOTHING_READ_AGAIN, Ledger, LedgerLane, Run
 from sinks.replay_log import Reading, ReplayLog, Selection
 
 _HOUR_MS = 3_600_000
@@ -189,7 +189,7 @@ def run_replay(options: RunOptions, more: ReplayOptions) -> dict[str, Any]:
         lambda lane: Lane(
             lane,
             LedgerLane(
-                options.ledger, run_, lane, options.workers, hot, replays, ReadAgain({}, {}), clock, retry
+                options.ledger, run_, lane, options.workers, hot, replays, NOTHING_READ_AGAIN, clock, retry
             ),
             SpendFilter(accounts),
         ),

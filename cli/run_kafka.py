@@ -36,7 +36,7 @@ from sinks.clickhouse import is_embedded
 from sinks.decisions import LedgerDecisions, load_windows
 from sinks.inserts import Retry
 from sinks.kafka import ConfirmedProducer, DeadLetters, PublishedDecisions
-from sinks.ledger import Hot, Ledger, LedgerLane, ReadAgain, Run
+from sinks.ledger import NOTHING_READ_AGAIN, Hot, Ledger, LedgerLane, Run
 
 _HOUR_MS = 3_600_000
 _TOPICS_EVERY_S = 30.0
@@ -271,7 +271,7 @@ def _parts(  # noqa: PLR0913, PLR0917 - likewise
         lambda lane: Lane(
             lane,
             LedgerLane(
-                options.ledger, run, lane, lanes, hot, replays, ReadAgain({}, {}), setting.clock, setting.retry,
+                options.ledger, run, lane, lanes, hot, replays, NOTHING_READ_AGAIN, setting.clock, setting.retry,
                 letters(),
             ),
             SpendFilter(accounts),

@@ -10,6 +10,16 @@ from cli.alerting import AlertOptions, WebhookOption
 from cli.running import RunOptions
 from cli.serving import ServeOptions, run_service
 from cli.serving_ingest import IngestOptions
+from cli.token import (
+    ADMIN_AUDIENCE,
+    ADMIN_ISSUER,
+    AUDIENCE,
+    ISSUER,
+    AdminAudienceOption,
+    AdminIssuerOption,
+    AudienceOption,
+    IssuerOption,
+)
 from pipeline.errors import UsageError
 from sinks.spool import SpoolLimits
 
@@ -107,18 +117,10 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
             envvar="MILLRACE_SERVE_RATE", metavar="DOOR=RATE", help=f"How often a door opens: {RATES}."
         ),
     ] = None,
-    issuer: Annotated[
-        str, typer.Option(envvar="MILLRACE_INTERNAL_ISSUER", help="Who issues service tokens.")
-    ] = "loa-finn",
-    audience: Annotated[
-        str, typer.Option(envvar="MILLRACE_INTERNAL_AUDIENCE", help="The audience of service tokens.")
-    ] = "arrakis-internal",
-    admin_issuer: Annotated[
-        str, typer.Option(envvar="MILLRACE_ADMIN_ISSUER", help="Who issues admin tokens.")
-    ] = "millrace",
-    admin_audience: Annotated[
-        str, typer.Option(envvar="MILLRACE_ADMIN_AUDIENCE", help="The audience of admin tokens.")
-    ] = "millrace-admin",
+    issuer: IssuerOption = ISSUER,
+    audience: AudienceOption = AUDIENCE,
+    admin_issuer: AdminIssuerOption = ADMIN_ISSUER,
+    admin_audience: AdminAudienceOption = ADMIN_AUDIENCE,
     body_max: Annotated[
         int, typer.Option(min=1024, help="Most bytes of a request's body, but for events.")
     ] = 64 * 1024,

@@ -47,7 +47,7 @@ from pipeline.spend import SpendFilter, SpendWindows
 from pipeline.strict import Rules
 from sinks.decisions import LedgerDecisions, load_windows
 from sinks.inserts import Retry
-from sinks.ledger import Hot, Ledger, LedgerLane, ReadAgain
+from sinks.ledger import NOTHING_READ_AGAIN, Hot, Ledger, LedgerLane
 from sinks.spool import Spool, SpoolLimits
 
 _HOUR_MS = 3_600_000
@@ -203,7 +203,7 @@ class EmbeddedFlow:
     def _ledger_lane(self, lane: int, hot: Hot) -> LedgerLane:
         options = self._options.run
         made = _TellingLane(
-            options.ledger, self._run, lane, options.workers, hot, self._replays, ReadAgain({}, {}), self._clock,
+            options.ledger, self._run, lane, options.workers, hot, self._replays, NOTHING_READ_AGAIN, self._clock,
             self._retry,
         )  # fmt: skip
         made.tell, made.tenants = self.note_counted, set()

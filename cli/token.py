@@ -23,23 +23,33 @@ class Kind(StrEnum):
     ADMIN = "admin"
 
 
+IssuerOption = Annotated[
+    str, typer.Option(envvar="MILLRACE_INTERNAL_ISSUER", help="Who issues service tokens.")
+]
+ISSUER = "loa-finn"
+AudienceOption = Annotated[
+    str, typer.Option(envvar="MILLRACE_INTERNAL_AUDIENCE", help="The audience of service tokens.")
+]
+AUDIENCE = "arrakis-internal"
+AdminIssuerOption = Annotated[
+    str, typer.Option(envvar="MILLRACE_ADMIN_ISSUER", help="Who issues admin tokens.")
+]
+ADMIN_ISSUER = "millrace"
+AdminAudienceOption = Annotated[
+    str, typer.Option(envvar="MILLRACE_ADMIN_AUDIENCE", help="The audience of admin tokens.")
+]
+ADMIN_AUDIENCE = "millrace-admin"
+
+
 @app.command()
 def token(  # noqa: PLR0913, PLR0917 - one argument for each flag
     kind: Annotated[Kind, typer.Argument(help="Which door it opens.")],
     subject: Annotated[str, typer.Argument(help="Who it is for: the audit and the rate limits go by it.")],
     lives_s: Annotated[int, typer.Option(min=1, max=86_400, help="For how many seconds it is good.")] = 3600,
-    issuer: Annotated[
-        str, typer.Option(envvar="MILLRACE_INTERNAL_ISSUER", help="Who issues service tokens.")
-    ] = "loa-finn",
-    audience: Annotated[
-        str, typer.Option(envvar="MILLRACE_INTERNAL_AUDIENCE", help="The audience of service tokens.")
-    ] = "arrakis-internal",
-    admin_issuer: Annotated[
-        str, typer.Option(envvar="MILLRACE_ADMIN_ISSUER", help="Who issues admin tokens.")
-    ] = "millrace",
-    admin_audience: Annotated[
-        str, typer.Option(envvar="MILLRACE_ADMIN_AUDIENCE", help="The audience of admin tokens.")
-    ] = "millrace-admin",
+    issuer: IssuerOption = ISSUER,
+    audience: AudienceOption = AUDIENCE,
+    admin_issuer: AdminIssuerOption = ADMIN_ISSUER,
+    admin_audience: AdminAudienceOption = ADMIN_AUDIENCE,
 ) -> None:
     """Print a token that `millrace serve` takes until it expires; it is kept nowhere.
 
