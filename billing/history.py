@@ -29,6 +29,8 @@ class EntryType(StrEnum):
     """Credits of a lot paid for a settlement."""
     LAPSE = "lapse"
     """What a lot still held when it expired."""
+    TAKE_BACK = "take_back"
+    """Credits that were minted by mistake went again; `settlement_id` numbers the parts."""
 
 
 @dataclass(frozen=True, slots=True)

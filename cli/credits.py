@@ -1,4 +1,4 @@
-"""`millrace credits`: prepaid money of tenants, minted once, burned earliest expiry first."""
+"""`millrace credits`: prepaid money of tenants, minted once, burned earliest expiry first, taken back with a reason."""
 
 import secrets
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from billing.credits import Lot, mint, pools_of
+from billing.take_back import TakenBack, take_back
 from cli.clock import SystemClock
 from cli.reading import Form
 from cli.store_desk import (
@@ -22,7 +23,7 @@ from cli.store_desk import (
     usd,
 )
 
-app = typer.Typer(help="Mint credits, and see what is left of them.", no_args_is_help=True)
+app = typer.Typer(help="Mint credits, see what is left of them, take them back.", no_args_is_help=True)
 
 NAMES = ("lot", "tenant", "pool", "source", "amount USD", "left USD", "priority", "expires", "minted")
 RIGHT = (False,) * 4 + (True,) * 3 + (False,) * 2
@@ -73,6 +74,54 @@ def list_(
     with opened_store(state, control) as store:
         found = pools_of(store, tenant, SystemClock().now_ms(), pool or None)
     tell(format, NAMES, RIGHT, [_row(lot) for one in found for lot in one.lots])
+
+
+TAKEN_NAMES = (
+    "lot", "tenant", "pool", "amount USD", "taken now USD", "taken USD", "burned USD", "lapsed USD", "left USD",
+)  # fmt: skip
+NOT_ALL = 1
+"""The exit code where less was taken than was asked for."""
+
+
+@app.command("take-back")
+def take_back_(  # noqa: PLR0913, PLR0917 - one argument for each flag
+    lot: Annotated[str, typer.Argument(help="The lot, as `credits list` names it.", show_default=False)],
+    amount: Annotated[
+        str, typer.Argument(metavar="[USD]", help="How much of it is to be gone in all; else all of it.")
+    ] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; it stands in the audit.", show_default=False)
+    ] = "",
+    state: StateOption = HERE,
+    control: ControlOption = None,
+    format: FormOption = Form.TABLE,  # noqa: A002
+) -> None:
+    """Take back what is left of a lot that was minted by mistake. Run again, nothing is taken twice.
+
+    What is burned stays burned, and what open reservations hold stays theirs: then less is taken than asked for, a
+    sentence says what stays, and the exit code is 1. Run again later, it takes what has become free.
+    """
+    with opened_store(state, control) as store:
+        found = take_back(store, lot, micro_usd(amount) if amount else None, reason=reason, by=by())
+    amounts = (
+        found.amount_micro, found.now_micro, found.taken_micro, found.burned_micro, found.lapsed_micro,
+        found.left_micro,
+    )  # fmt: skip
+    row = (found.lot_id, found.tenant, found.pool, *map(usd, amounts))
+    tell(format, TAKEN_NAMES, (False,) * 3 + (True,) * 6, [row])
+    if found.missing_micro:
+        typer.echo(_stays(found), err=True)
+        raise typer.Exit(NOT_ALL)
+
+
+def _stays(found: TakenBack) -> str:
+    parts = [
+        (found.burned_micro, "is burned: charge it again by hand, or let it be"),
+        (found.held_micro, "is held by open reservations: run this again when they have ended"),
+        (found.lapsed_micro, "has expired"),
+    ]
+    why = "; ".join(f"{usd(micro)} USD {what}" for micro, what in parts if micro)
+    return f"{usd(found.missing_micro)} USD of what is wanted stays: {why or 'the lot has expired'}"
 
 
 def _row(lot: Lot) -> tuple[object, ...]:

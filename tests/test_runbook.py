@@ -41,7 +41,11 @@ PREPARED = (
     "millrace tenants load accounts.toml",
     "millrace run events.ndjson",
     "millrace stripe setup --create-customers --yes",
+    "millrace credits mint acme 25 --key order-17",
+    "millrace credits mint acme 25 --key order-17-again --format json",
 )
+DOUBLE_LOT = "lot_4f1d0a7c2b9e85d36a0c1e24"
+"""The lot that the runbook takes back: here the last one that was minted."""
 DRIVER = """
 import json, os, shlex, sys, tempfile
 from cli.main import run
@@ -138,10 +142,12 @@ def stage(tmp_path_factory):
             [sys.executable, "-c", DRIVER], cwd=folder, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True,
         ) as process:  # fmt: skip
+            lots = []
 
             def run(line):
                 assert process.stdin is not None
                 assert process.stdout is not None
+                line = line.replace(DOUBLE_LOT, *lots) if lots else line
                 process.stdin.write(f"{line}\n")
                 process.stdin.flush()
                 return Done(**json.loads(process.stdout.readline()))
@@ -149,6 +155,7 @@ def stage(tmp_path_factory):
             for line in PREPARED:
                 done = run(line)
                 assert done.code == 0, done.err
+            lots.append(json.loads(done.out)[0]["lot"])
             yield run
             process.kill()
 
@@ -164,6 +171,8 @@ def test_every_command_of_the_runbook_runs(stage):
         if done.code not in allowed or "Traceback" in done.err or "should not happen" in done.err:
             wrong.append(f"{line}: {done.code}: {done.out[-300:]} {done.err[-400:]}")
     assert not wrong, "\n".join(wrong)
+    left = json.loads(stage("millrace credits list acme --format json").out)
+    assert [lot["left_usd"] for lot in left] == ["25"], "of two lots of one order one is left"
     spent = stage("millrace query spend_by_operation --format json")
     (row,) = [one for one in json.loads(spent.out) if one["operation"] == "ask"]
     assert row["cost_micro_usd"] == 9 * 70, "the wrong price was corrected and rated again"
