@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_field import Competitor
+from benchmarks.bench_field import KAFKA, Competitor
 from benchmarks.bench_input import Expected, Input
 from benchmarks.bench_lap import Job, Lap, read_lap
+from benchmarks.kafka.topic import Kafka
 from pipeline.errors import MillraceError
 
 ROOT = Path(__file__).parent.parent
@@ -79,10 +80,11 @@ class Standing:
 
 
 class Course:
-    """Where laps are run: a folder for what they store, and the cores that they may use."""
+    """Where laps are run: a folder for what they store, the peers' environments, a cluster for who reads topics."""
 
-    def __init__(self, folder: Path, environments: Path | None = None) -> None:
-        self._folder, self._environments = folder, environments
+    def __init__(self, folder: Path, environments: Path | None = None, kafka: Kafka | None = None) -> None:
+        self._folder, self._environments, self._kafka = folder, environments, kafka
+        self._topics: dict[Path, str] = {}
 
     def run(self, competitor: Competitor, given: Input, **options: Any) -> Measured:
         """Run one lap. Raises `MillraceError` when it fails, or when something else came of it than must come."""
@@ -94,12 +96,27 @@ class Course:
                 folder=f"{folder}/ledger",
                 answer=f"{folder}/answer.json",
                 workers=competitor.workers,
+                **(self._topic_of(given) if competitor.reads == KAFKA else {}),
                 **options,
             )
             warm(given.events)
             measured = self._started(competitor, job, Path(folder))
         _hold(competitor, measured.lap, given.expected)
         return measured
+
+    def _topic_of(self, given: Input) -> dict[str, Any]:
+        """The topic that has the input; it is filled once, and stays for as long as the broker does."""
+        if self._kafka is None:
+            msg = "a topic is to be read, but there is no broker: name one with --brokers"
+            raise MillraceError(msg)
+        if given.events not in self._topics:
+            self._topics[given.events] = self._kafka.create_topic()
+            self._kafka.fill(self._topics[given.events], given.events)
+        return {
+            "brokers": self._kafka.address,
+            "topic": self._topics[given.events],
+            "lines": given.expected.lines,
+        }
 
     def _started(self, competitor: Competitor, job: Job, folder: Path) -> Measured:
         python = competitor.python(self._environments)
@@ -216,7 +233,7 @@ def from_json(entries: list[dict[str, Any]]) -> list[Standing]:
 
 def _competitor(entry: dict[str, Any]) -> Competitor:
     known = {name: entry[name] for name in Competitor.__dataclass_fields__}
-    return Competitor(**{**known, "arguments": tuple(known["arguments"])})
+    return Competitor(**{**known, "arguments": tuple(known["arguments"]), "needs": tuple(known["needs"])})
 
 
 def _measured(entry: dict[str, Any]) -> Measured:

@@ -4,10 +4,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers import bytewax_per_event, pathway_sums
+from benchmarks.peers import bytewax_per_event, pathway_sums, pyflink_sums, quix_sums
 from pipeline.errors import UsageError
 
 MILLRACE, YARDSTICK_A, YARDSTICK_B = "millrace", "yardstick-a", "yardstick-b"
+FILE, KAFKA = "file", "kafka"
 _LOADS = "parses, prices and inserts into the same table with the same rollup, fsync and threads"
 _LOADS_NOT = "no validation, no rejects, nothing counted once, no corrections, no windows, no way to resume"
 
@@ -29,19 +30,27 @@ class Competitor:
     """The folder of its own environment among those of the peers; the program's own when empty."""
     requirement: str = ""
     """The package that the environment must have."""
+    reads: str = FILE
+    """Where it takes the events from: the file, or a topic of a real broker that shares the cores."""
+    needs: tuple[str, str] = ("", "")
+    """What its environment must hold beside packages: a pattern of paths, and the command that brings it."""
 
     def python(self, environments: Path | None) -> str | None:
         """The interpreter that runs it; None when its environment is not there."""
         if not self.environment:
             return sys.executable
-        python = environments / self.environment / "bin" / "python" if environments else None
-        return str(python) if python and python.exists() else None
+        folder = environments / self.environment if environments else None
+        if folder is None or not (folder / "bin" / "python").exists():
+            return None
+        pattern, _ = self.needs
+        return str(folder / "bin" / "python") if not pattern or any(folder.glob(pattern)) else None
 
     def why_left_out(self) -> str:
         """What to do so that it can run."""
-        folder = f"DIR/{self.environment}"
+        folder, (_, brings) = f"DIR/{self.environment}", self.needs
+        more = f", `{brings.format(folder=folder)}`" if brings else ""
         return (
-            f"it has no environment: `uv venv {folder}`, `uv pip install --python {folder} {self.requirement}`, "
+            f"it has no environment: `uv venv {folder}`, `uv pip install --python {folder} {self.requirement}`{more}, "
             "then --peers DIR"
         )
 
@@ -55,6 +64,19 @@ def millrace(workers: int, module: str) -> Competitor:
         "no network: the file is read from the page cache, the ledger is in the process",
         module,
         workers=workers,
+    )
+
+
+def millrace_from_kafka(workers: int, module: str) -> Competitor:
+    """Millrace over a topic, with the broker on the same cores."""
+    return Competitor(
+        f"{MILLRACE}-{workers}-kafka",
+        f"Millrace, {workers} worker{'s' * (workers > 1)}, from Kafka",
+        "the whole contract from a topic, to its end",
+        "no cluster: one process, the ledger is in it",
+        module,
+        workers=workers,
+        reads=KAFKA,
     )
 
 
@@ -92,6 +114,30 @@ OTHERS = (
         "benchmarks.peers.pathway_sums",
         environment="pathway",
         requirement="pathway",
+    ),
+    Competitor(
+        "quix",
+        "Quix Streams, from Kafka",
+        quix_sums.DOES,
+        quix_sums.DOES_NOT,
+        "benchmarks.peers.quix_sums",
+        environment="quix",
+        requirement="quixstreams",
+        reads=KAFKA,
+    ),
+    Competitor(
+        "pyflink",
+        "PyFlink's Table API, from Kafka",
+        pyflink_sums.DOES,
+        pyflink_sums.DOES_NOT,
+        "benchmarks.peers.pyflink_sums",
+        environment="pyflink",
+        requirement="apache-flink",
+        reads=KAFKA,
+        needs=(
+            "jars/flink-sql-connector-kafka-*.jar",
+            f"mvn dependency:copy -Dartifact={pyflink_sums.CONNECTOR} -DoutputDirectory={{folder}}/jars",
+        ),
     ),
 )
 

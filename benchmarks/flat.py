@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bench_machine import resident_bytes
 from pipeline.keys import KeyTable
 from queries.export import Scope, StreamingClient, export_principals
 
@@ -68,13 +69,13 @@ def of_keys(count: int) -> dict[str, Any]:
     """Bytes for a key, and lookups a core-second, of a table of so many keys: half of them there, half not."""
     draw = np.random.default_rng(1)
     table, held = KeyTable(), np.empty((0, 2), np.uint64)
-    before, entered = _resident(), Stopwatch()
+    before, entered = resident_bytes(), Stopwatch()
     while len(table) < count:
         hashes = draw.integers(1, 1 << 64, (min(_BATCH, count - len(table)), 2), np.uint64)
         with entered.lap():
             table.put(hashes, hashes[:, 0])
         held = hashes[: _BATCH // 2] if not len(held) else held
-    resident = _resident() - before
+    resident = resident_bytes() - before
     asked, looked = np.concatenate((held, draw.integers(1, 1 << 64, held.shape, np.uint64))), Stopwatch()
     for _ in range(5):
         with looked.lap():
@@ -120,11 +121,3 @@ def of_export(client: StreamingClient, folder: Path) -> dict[str, Any]:
         "cpu_seconds": watch.cpu[0],
         "peak_bytes": peak,
     }
-
-
-def _resident() -> int:
-    """What this process holds in memory now, where the system tells."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0

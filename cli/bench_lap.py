@@ -10,6 +10,7 @@ from benchmarks.bench_stages import Stages
 from benchmarks.yardsticks import look
 from cli.progress import quiet_stdout
 from cli.run import run_files
+from cli.run_kafka import KafkaOptions, run_kafka
 from cli.running import RunOptions
 from sinks.clickhouse import connect
 from sinks.ledger import Ledger, LedgerLane
@@ -18,7 +19,7 @@ from sinks.ledger import Ledger, LedgerLane
 def options_of(job: Job) -> RunOptions:
     """The run that a job asks for: the whole contract, with prices and limits."""
     return RunOptions(
-        [job.events],
+        [] if job.topic else [job.events],
         f"chdb://{job.folder}",
         catalog=Path(job.catalog),
         accounts=Path(job.accounts),
@@ -45,6 +46,13 @@ def time_ledger(watch: Stopwatch) -> None:
     LedgerLane.commit = committed_and_stopped  # type: ignore[method-assign]
 
 
+def take_in(job: Job) -> dict[str, Any]:
+    """Run to the end of the file, or of the topic where the job names one."""
+    if not job.topic:
+        return run_files(options_of(job))
+    return run_kafka(options_of(job), KafkaOptions(job.brokers, job.topic, job.topic, [], until_end=True))
+
+
 def main() -> None:
     """Run one lap."""
     job, watch, stages = read_job(sys.argv), Stopwatch(), Stages()
@@ -52,7 +60,7 @@ def main() -> None:
         stages.watch()
     time_ledger(watch)
     with quiet_stdout():
-        summary = run_files(options_of(job))
+        summary = take_in(job)
     found = look(connect(f"chdb://{job.folder}"), is_digested=job.is_digested)
     if job.is_profiled:
         found["stages"] = stages.as_json()

@@ -19,11 +19,12 @@ from benchmarks.bench_input import Input, InputPlan, make_input, repeated
 from benchmarks.bench_lap import Lap, Stopwatch, answer, peak_bytes, read_job, read_lap
 from benchmarks.bench_machine import this_machine
 from benchmarks.bench_stages import STAGES, Stages
-from cli.bench import Bench, _numbers
+from cli.bench import _numbers
+from cli.bench_parts import Bench
 from pipeline.errors import MillraceError, UsageError
 
 ROOT = Path(__file__).parent.parent
-A, B, BYTEWAX, PATHWAY = OTHERS
+A, B, BYTEWAX, PATHWAY, QUIX, PYFLINK = OTHERS
 
 
 @pytest.fixture(scope="module")

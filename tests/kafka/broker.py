@@ -1,52 +1,21 @@
-"""A broker for tests: one JVM of Apache Kafka 4 in KRaft mode, or librdkafka's mock cluster.
+"""A broker for tests: the benchmark's own, or librdkafka's mock cluster.
 
-A broker may have doors with passwords and with certificates beside the open one. The jars are resolved by Maven from
-`pom.xml` beside this file into `build/kafka-jars`, once.
+A broker may have doors with passwords and with certificates beside the open one.
 """
 
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-HERE = Path(__file__).parent
-JARS = HERE.parent.parent / "build" / "kafka-jars"
-CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
-_RESOLVED = JARS / ".resolved"
+from benchmarks.kafka import broker
+from benchmarks.kafka.broker import NoBrokerError, free_port, jars
 
-PROPERTIES = """
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={folder}/log
-num.partitions=1
-offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
-group.initial.rebalance.delay.ms=0
-auto.create.topics.enable=false
-log.retention.ms=-1
-log.retention.check.interval.ms=1000
-log.initial.task.delay.ms=500
-log.segment.delete.delay.ms=100
-file.delete.delay.ms=100
-"""
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 DOORS = {"SASL": "SASL_PLAINTEXT", "TLS": "SSL", "SASLTLS": "SASL_SSL"}
@@ -64,76 +33,27 @@ ssl.client.auth=none
 """
 
 
-class NoBrokerError(Exception):
-    """There can be no broker here; the message says what is missing."""
-
-
-def jars() -> Path:
-    """The folder of the broker's jars, resolved by Maven where they are not there yet."""
-    if shutil.which("java") is None:
-        msg = "no java on the path (Apache Kafka 4 needs Java 17)"
-        raise NoBrokerError(msg)
-    if _RESOLVED.exists() and _RESOLVED.stat().st_mtime >= (HERE / "pom.xml").stat().st_mtime:
-        return JARS
-    if shutil.which("mvn") is None:
-        msg = "no mvn on the path to resolve the jars of Apache Kafka"
-        raise NoBrokerError(msg)
-    command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
-    try:
-        found = subprocess.run(
-            [*command, f"-DoutputDirectory={JARS}"], capture_output=True, text=True, timeout=300, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        msg = "mvn did not resolve the jars of Apache Kafka in five minutes"
-        raise NoBrokerError(msg) from error
-    if found.returncode:
-        last = (found.stdout + found.stderr).strip().splitlines()[:1]
-        msg = f"mvn cannot resolve the jars of Apache Kafka: {last}"
-        raise NoBrokerError(msg)
-    _RESOLVED.touch()
-    return JARS
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @dataclass(slots=True)
-class Broker:
-    """A broker that can be stopped (in order, or as by a power cut) and started again with what it kept."""
+class Broker(broker.Broker):
+    """A broker with doors: their ports by their names in `DOORS`."""
 
-    folder: Path
-    port: int = field(default_factory=free_port)
-    process: "subprocess.Popen[bytes] | None" = None
     doors: dict[str, int] = field(default_factory=dict)
-    """The ports of its doors with passwords and certificates, by their names in `DOORS`."""
 
     @property
     def certificate(self) -> Path:
         """What a client of the doors with TLS trusts."""
         return self.folder / "certificate.pem"
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def properties(self) -> str:
+        text = broker.Broker.properties(self)
+        if not self.doors:
+            return text
+        self._make_certificate()
+        return text + self._secure(text)
 
-    def create(self) -> None:
-        """Lay out its storage."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = PROPERTIES.format(port=self.port, controller=free_port(), folder=self.folder)
-        if self.doors:
-            self._make_certificate()
-            text += self._secure(text)
-        (self.folder / "server.properties").write_text(text)
-        arguments = ["format", "-t", CLUSTER_ID, "-c", str(self.folder / "server.properties")]
-        if self.doors:
-            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
-                arguments += ["--add-scram", f'{mechanism}=[name={USER},password="{PASSWORD}"]']
-        subprocess.run(
-            self._java("kafka.tools.StorageTool", *arguments), capture_output=True, check=True, timeout=120
-        )
+    def format_arguments(self) -> list[str]:
+        named = [f'{m}=[name={USER},password="{PASSWORD}"]' for m in ("SCRAM-SHA-256", "SCRAM-SHA-512")]
+        return [argument for name in named for argument in ("--add-scram", name)] if self.doors else []
 
     def _make_certificate(self) -> None:
         keys = ["-keystore", str(self.folder / "keys.p12"), "-storepass", "changeit", "-alias", "broker"]
@@ -171,44 +91,6 @@ class Broker:
             logins="\n".join(logins),
             folder=self.folder,
         )
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        with (self.folder / "out").open("ab") as out:
-            self.process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self.folder / "server.properties")),
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
-        self.wait_until_up()
-
-    def wait_until_up(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-        deadline = time.monotonic() + 90
-        while True:
-            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
-                raise NoBrokerError(f"the broker does not start: {(self.folder / 'out').read_text()[-2000:]}")
-            try:
-                if admin.list_topics(timeout=2).brokers:
-                    return
-            except KafkaException:
-                time.sleep(0.2)
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop it; SIGKILL is the power cut."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-            self.process = None
-
-    def _java(self, main: str, *arguments: str) -> list[str]:
-        memory = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        return ["java", *memory, "-cp", f"{jars()}/*", main, *arguments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,3 +159,16 @@ class Kafka:
 
 def named_broker() -> str | None:
     return os.environ.get("MILLRACE_TEST_KAFKA")
+
+
+__all__ = [
+    "DOORS",
+    "PASSWORD",
+    "USER",
+    "Broker",
+    "Kafka",
+    "NoBrokerError",
+    "free_port",
+    "jars",
+    "named_broker",
+]
