@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, insert, select, text, update
@@ -168,6 +169,11 @@ class Book:
             "body": json.dumps(whole, separators=(",", ":"), ensure_ascii=False),
         })  # fmt: skip
 
+    def in_order(self, table: Any) -> list[dict[str, Any]]:
+        """Give the new rows of a table; those whose key others may write, too, in its order: no circle of waiting."""
+        key = {answers: "id", alerts: "dedupe"}.get(table)
+        return self.rows[table] if key is None else sorted(self.rows[table], key=itemgetter(key))
+
     def flush(self) -> None:
         """Write all that changed."""
         run = self.connection.execute
@@ -193,10 +199,10 @@ class Book:
         ]
         if burned:
             run(_BURN, burned)
-        for table in (settlements, usage_events, entries, refusals, answers):
+        for table in (settlements, usage_events, entries, answers, refusals):
             if self.rows[table]:
-                run(insert(table), self.rows[table])
-        insert_once(self.connection, alerts, self.rows[alerts])
+                run(insert(table), self.in_order(table))
+        insert_once(self.connection, alerts, self.in_order(alerts))
         if self.notes:
             append(self.connection, self.notes)
 
@@ -278,7 +284,7 @@ def lock_tenants(connection: Connection, names: Iterable[str], now_ms: int) -> d
         new = [{"tenant": name, "created_at_ms": now_ms, "changed_at_ms": now_ms} for name in missing]
         insert_once(connection, tenants, new)
         found = {row.tenant: row for row in connection.execute(_LOCK, {"names": wanted})}
-    states = {name: _tenant(found[name], now_ms) for name in wanted}
+    states = {name: tenant_of(found[name], now_ms) for name in wanted}
     starts = {w.start_s for s in states.values() for w in (s.day, s.month)}
     for row in connection.execute(_WINDOWS, {"names": wanted, "starts": list(starts)}):
         state = states[row.tenant]
@@ -317,7 +323,8 @@ def insert_once(connection: Connection, table: Any, rows: list[dict[str, Any]]) 
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
-def _tenant(row: Any, now_ms: int) -> TenantState:
+def tenant_of(row: Any, now_ms: int) -> TenantState:
+    """Read a tenant's row with what is in force for it; its windows have nothing in them yet."""
     account = Account(
         row.tenant, row.display_name or row.tenant, row.time_zone, row.stripe_customer, row.daily_limit_micro,
         row.monthly_limit_micro, thresholds_of(row.thresholds_percent),
@@ -351,12 +358,18 @@ def _lock_answers(book: Book, ids: list[str]) -> None:
     The lock goes with the connection, so a process that dies leaves nothing behind to be taken over. An answer that is
     committed between the look and the lock is not seen: then the insert of ours fails, and the ask is done again.
     """
-    halves = [int.from_bytes(hashlib.sha256(one.encode()).digest()[:8], "big", signed=True) for one in ids]
-    rows = book.connection.execute(_LOCK_ANSWERS, {"ids": ids, "keys": halves}).all()
+    rows = book.connection.execute(
+        _LOCK_ANSWERS, {"ids": ids, "keys": [lock_number(one) for one in ids]}
+    ).all()
     book.busy = frozenset(row.id for row in rows if not row.is_locked)
     book.answers = {
         row.id: (row.fingerprint, row.outcome.encode()) for row in rows if row.outcome is not None
     }
+
+
+def lock_number(ident: str) -> int:
+    """Name an answer id for the locks of PostgreSQL, which have numbers."""
+    return int.from_bytes(hashlib.sha256(ident.encode()).digest()[:8], "big", signed=True)
 
 
 _in = bindparam

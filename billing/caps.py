@@ -6,7 +6,8 @@
 Each ask is one atomic decision in one transaction of the control store, together with its stored answer: there is
 no moment at which a killed process leaves one without the other. Asks that wait together share a transaction.
 
-Unit of parallelism: one writer thread for each process; on PostgreSQL any number of processes, which meet at the
+Unit of parallelism: two threads for each process, one that decides what moves money and one for authorizations, which
+hold nothing and so wait for nobody (`billing.authorizing`); on PostgreSQL any number of processes, which meet at the
 tenant's row. Delivery: an outcome is given when it is durable (an authorization, which moves no money, when it
 survives the process).
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from billing.asks import Ask, Authorize, Caller, Once, Outcome
+from billing.authorizing import authorize
 from billing.book import Piece, open_book
 from billing.moves import Desk, answer
 from billing.policy import Policy
@@ -46,6 +48,34 @@ class _Waiting:
     future: Future[Outcome] = field(default_factory=Future)
 
 
+class _Lane:
+    """A queue, and the thread that does what waits in it, group by group."""
+
+    def __init__(self, name: str, do: Callable[[list[_Waiting]], None]) -> None:
+        self._do = do
+        self.queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._turn, name=name, daemon=True)
+        self.thread.start()
+
+    def _turn(self) -> None:
+        while True:
+            first = self.queue.get()
+            if first is None:
+                return
+            group, is_last = [first], False
+            while len(group) < TOGETHER_MAX and not self.queue.empty():
+                more = self.queue.get()
+                if more is None:
+                    is_last = True
+                    break
+                group.append(more)
+            self._do([one for one in group if one.future.set_running_or_notify_cancel()])
+            if is_last:
+                return
+            if len(group) > 1 or not self.queue.empty():
+                time.sleep(GATHER_S)
+
+
 class Caps:
     """The caps of all tenants; safe to use from several threads."""
 
@@ -60,16 +90,14 @@ class Caps:
         self._store, self._clock, self._reader = store, clock, reader
         self._desk = Desk(policy or Policy(), random_hex)
         self._failed: tuple[LedgerError | None, int] = (None, 0)
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._turn, name="caps", daemon=True)
-        self._thread.start()
+        self._questions, self._moves = _Lane("caps-questions", self._do), _Lane("caps-moves", self._do)
 
     @property
     def waiting(self) -> int:
         """How many asks wait."""
-        return self._queue.qsize()
+        return self._questions.queue.qsize() + self._moves.queue.qsize()
 
     def ask(self, ask: Ask, caller: Caller | None = None, once: Once | None = None) -> Future[Outcome]:
         """Queue an ask; the future holds its outcome when it is durable.
@@ -78,38 +106,24 @@ class Caps:
         never read before cannot be used; then nothing was done.
         """
         waiting = _Waiting(Piece(ask, caller or Caller(), once))
+        lane = self._questions if isinstance(ask, Authorize) else self._moves
         with self._closing:
             if self._is_closed:
                 waiting.future.set_exception(StoreError(_CLOSED))
             else:
-                self._queue.put(waiting)
+                lane.queue.put(waiting)
         return waiting.future
 
     def close(self) -> None:
         """Finish what is queued and stop."""
+        lanes = self._questions, self._moves
         with self._closing:
             if not self._is_closed:
                 self._is_closed = True
-                self._queue.put(None)
-        self._thread.join()
-
-    def _turn(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            group, is_last = [first], False
-            while len(group) < TOGETHER_MAX and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    is_last = True
-                    break
-                group.append(more)
-            self._do([one for one in group if one.future.set_running_or_notify_cancel()])
-            if is_last:
-                return
-            if len(group) > 1 or not self._queue.empty():
-                time.sleep(GATHER_S)
+                for lane in lanes:
+                    lane.queue.put(None)
+        for lane in lanes:
+            lane.thread.join()
 
     def _do(self, group: list[_Waiting]) -> None:
         """Do a group in one transaction; where that fails, each by itself, so that one takes no other with it.
@@ -132,13 +146,20 @@ class Caps:
             one.future.set_result(outcome)
 
     def _decide(self, group: Sequence[_Waiting]) -> list[Outcome]:
-        moves_money = not all(isinstance(one.piece.ask, Authorize) for one in group)
+        pieces = [one.piece for one in group]
+        moves_money = not isinstance(pieces[0].ask, Authorize)
+        if not moves_money:
+            outcomes = authorize(
+                self._store, self._desk, self._clock, pieces, needs_figures=self._reader is not None
+            )
+            if outcomes is not None:
+                return outcomes
         for _ in range(_READS_MAX):
             with self._store.write(is_alone=False, survives_power_cut=moves_money) as connection:
-                book = open_book(connection, self._store, [one.piece for one in group], self._clock.now_ms())
+                book = open_book(connection, self._store, pieces, self._clock.now_ms())
                 unread = book.unread() if self._reader is not None else []
                 if not unread:
-                    outcomes = [answer(book, self._desk, one.piece) for one in group]
+                    outcomes = [answer(book, self._desk, piece) for piece in pieces]
                     book.flush()
                     return outcomes
             self._read_ledger(unread)

@@ -1,6 +1,8 @@
 """The rule of the caps, by itself: figures in, a verdict out. No store, no clock."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from billing.asks import Exceeded, Mode, Spend, WindowFigures
 from pipeline.accounts import Account
@@ -59,11 +61,16 @@ class TenantState:
 
 def window_states(account: Account, now_s: int) -> tuple[WindowState, WindowState]:
     """Make the current day and month of an account, with nothing in them."""
-    zone = account.zone
+    day, tomorrow, month, next_month = _current(account.zone, now_s)
+    return WindowState(DAY, day, tomorrow), WindowState(MONTH, month, next_month)
+
+
+@lru_cache(maxsize=1024)
+def _current(zone: ZoneInfo, now_s: int) -> tuple[int, int, int, int]:
+    """Find where day and month of a zone begin and end; asked for many tenants in the same second."""
     starts = window_starts(zone, now_s)
     tomorrow = window_starts(zone, starts.day_s + 3 * _DAY_S // 2).day_s  # a day has 23 to 25 hours
-    next_month = window_starts(zone, starts.month_s + 32 * _DAY_S).month_s
-    return WindowState(DAY, starts.day_s, tomorrow), WindowState(MONTH, starts.month_s, next_month)
+    return starts.day_s, tomorrow, starts.month_s, window_starts(zone, starts.month_s + 32 * _DAY_S).month_s
 
 
 def window_end(account: Account, window: str, start_s: int) -> int:

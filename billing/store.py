@@ -34,6 +34,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writers = Lock()
+        self._kept: Connection | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -72,6 +73,31 @@ class Store:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
 
+    @contextmanager
+    def kept(self) -> Iterator[Connection]:
+        """Give a connection that is kept for the next time, to one thread: for what moves no money, and often.
+
+        On SQLite it is a writer's transaction that survives the process, but perhaps not the machine. On PostgreSQL
+        each statement is a transaction of its own.
+        """
+        with self._turn(), _named(self.engine):
+            try:
+                if self._kept is None:
+                    self._kept = self._connect_kept()
+                with self._kept.begin():
+                    yield self._kept
+            except BaseException:
+                kept, self._kept = self._kept, None
+                if kept is not None:
+                    kept.close()
+                raise
+
+    def _connect_kept(self) -> Connection:
+        if self.is_sqlite:
+            plain = self.engine.connect()
+            return plain.execution_options(millrace_write=True, millrace_synchronous="NORMAL")
+        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
     def _turn(self) -> AbstractContextManager[object]:
         """Let writers of this process wait in line: SQLite's own way to wait is to sleep and try again."""
         return self._writers if self.is_sqlite else nullcontext()
@@ -91,6 +117,9 @@ class Store:
 
     def close(self) -> None:
         """Close all connections."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
         self.engine.dispose()
 
 
@@ -117,6 +146,13 @@ class LateStore(Store):
         """See `Store`."""
         self._get_ready()
         with super().write(is_alone=is_alone, survives_power_cut=survives_power_cut) as connection:
+            yield connection
+
+    @contextmanager
+    def kept(self) -> Iterator[Connection]:
+        """See `Store`."""
+        self._get_ready()
+        with super().kept() as connection:
             yield connection
 
     def _get_ready(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from billing.asks import Finalize, Method, Once, Release, Reserve, Settle
+from billing.asks import Authorize, Finalize, Method, Once, Release, Reserve, Settle
 from billing.caps import Caps
 from billing.store import open_store
 
@@ -51,6 +51,7 @@ def main(url, seed, operations, die_at, log):
         for number in range(operations):
             amount, actual, choice = chance.randint(1, 90), chance.randint(0, 90), chance.random()
             method = Method.CREDIT if number % 3 == 0 else Method.METERED
+            ask(number, Authorize("acme", amount), f"a{number}")
             if choice < 0.3:
                 ask(number, Settle("acme", amount, method, key=f"{seed}-{number}"), f"s{number}")
                 continue

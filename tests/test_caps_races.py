@@ -47,7 +47,7 @@ def agree(answers: list[dict]) -> None:
 
 def with_credits(stage) -> None:
     """Three lots that are together less than what is asked of them."""
-    for number, micro in enumerate((60, 30, 40)):
+    for number, micro in enumerate((30, 10, 20)):
         mint(stage.store, "acme", micro, key=str(number), by=stage.by(), random_hex=stage.random_hex)
 
 
