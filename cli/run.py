@@ -127,7 +127,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     chunk_bytes: Annotated[
         int,
         typer.Option(min=1024, envvar="MILLRACE_CHUNK_BYTES", help="How much of a file is read at a time."),
-    ] = 4 << 20,
+    ] = 8 << 20,
     strict_only: Annotated[
         bool,
         typer.Option("--strict-only", envvar="MILLRACE_STRICT_ONLY", help="Decode without the fast scanner."),
@@ -253,7 +253,7 @@ def run_files(options: RunOptions) -> dict[str, Any]:
     store = Ledger(options.ledger, clock)
     run_ = store.begin_run(secrets.randbits(128), refuse_late=options.refuse_late)
     readings, replays, read_again = store.plan_readings(files, run_)
-    reader = FileReader(readings, formats, clock.now_ms, options.chunk_bytes, 8 + 4 * options.workers)
+    reader = FileReader(readings, formats, clock.now_ms, options.chunk_bytes, 4 + 2 * options.workers)
     state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
     retry = Retry(state.stop, report=lambda sentence: typer.echo(f"millrace: {sentence}", err=True))
     at_start = SpendWindows(0, 1, accounts, load_windows(store.client, accounts))

@@ -43,7 +43,7 @@ class RunOptions:
     dedupe_horizon_hours: int = 24
     block_rows: int = 250_000
     fast: bool = True
-    chunk_bytes: int = 4 << 20
+    chunk_bytes: int = 8 << 20
     hot_keys_max: int = HOT_KEYS_MAX
     refuse_late: bool = False
     rejects_in_a_row: int = REJECTS_IN_A_ROW

@@ -30,6 +30,9 @@ from pipeline.ports import Decision, DecisionSink
 from pipeline.run_state import CommitNote, RejectBudget, RunState, guard
 from pipeline.spend import SpendWindows
 
+_EPOCH = timedelta(days=365)
+"""At the end of an epoch all workers wait for each other, spinning; it is for Bytewax's recovery, which is not used."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommitPolicy:
@@ -73,7 +76,7 @@ def run_flow(parts: FlowParts) -> None:
             flow,
             list(parts.cluster.addresses),
             parts.cluster.process,
-            epoch_interval=timedelta(seconds=1),
+            epoch_interval=_EPOCH,
             worker_count_per_proc=parts.workers,
         )
     except BaseException as error:  # noqa: BLE001 - Bytewax wraps what a worker raised; the first error is the cause

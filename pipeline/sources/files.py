@@ -279,7 +279,7 @@ class FileReader:
 
     def __init__(
         self, readings: list[Reading], formats: FormatChoice, now_ms: Callable[[], int],
-        chunk_bytes: int = 4 << 20, in_flight_max: int = 16,
+        chunk_bytes: int = 8 << 20, in_flight_max: int = 8,
     ) -> None:  # fmt: skip
         self._formats, self._now_ms, self._chunk_bytes = formats, now_ms, chunk_bytes
         self._lock = threading.Lock()
