@@ -12,12 +12,14 @@ from api.health import health_router
 from api.metrics import HttpMetrics
 from api.openapi import DESCRIPTION, describe
 from api.problems import Code, Problem, answer, problem_of, request_id_of
+from api.quick import direct
 from api.services import Services
 from pipeline.errors import MillraceError
 
 Mount = Callable[[FastAPI], None]
 """Puts something of its own on the application, such as the console."""
 _BY_STATUS = {400: Code.MALFORMED_REQUEST, 404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
+_ERRORS = (Problem, MillraceError, RequestValidationError, HTTPException)
 ERRORS_MAX = 20
 
 
@@ -41,7 +43,7 @@ def create_app(services: Services, routers: Sequence[APIRouter], mounts: Sequenc
         app.router.routes.extend(
             router.routes
         )  # as they are: nothing is added to them, and matching stays flat
-    for kind in (Problem, MillraceError, RequestValidationError, HTTPException):
+    for kind in _ERRORS:
         app.add_exception_handler(kind, _failed)
     describe(app)
     for mount in mounts:
@@ -52,6 +54,7 @@ def create_app(services: Services, routers: Sequence[APIRouter], mounts: Sequenc
         random_hex=services.random_hex,
         monotonic_ns=services.monotonic_ns,
         note=metrics.note,
+        direct=direct(app, _ERRORS, _failed),
     )
     return app
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from api.amounts import MicroIn
@@ -17,12 +16,14 @@ from api.limits import Limit, count
 from api.models import Micro, Model, Moment, TenantName, moment
 from api.once import KeyHeader, checked, once_of
 from api.problems import Code, problem_of_outcome, responses
-from api.quick import QuickRoute
+from api.quick import QuickAnswer, QuickRoute
 from api.services import Services, services_of
 from api.spend_headers import NAMES, spend_headers
 from billing import asks
 from billing.asks import Authorize, Context, Method, Mode, Once, Outcome, Release, Reserve, Settle
+from billing.book import Piece
 from billing.once import settlement_key
+from pipeline.errors import StoreError
 
 KEY_HEADER, DEDUPED_HEADER = "x-payment-idempotency-key", "x-payment-deduped"
 POOL_MAX = 64
@@ -198,13 +199,13 @@ router = APIRouter(tags=["caps"], route_class=QuickRoute)
 )
 async def authorize(
     request: Request, services: Offered, caller: Asker, body: AuthorizeBody, key: KeyHeader = None
-) -> JSONResponse:
+) -> QuickAnswer:
     """Say whether an estimate fits under the tenant's caps now. Holds nothing."""
     tenant = admitted(request, caller, body.tenant, "authorize")
     once = once_of("authorize", tenant, key, body.model_dump(mode="json"))
     outcome = await ask(services, Authorize(tenant, body.estimated_micro), caller, once)
     shown = {**decided(outcome), "allowed": True, "estimatedMicro": str(outcome.amount_micro)}
-    return JSONResponse(shown, headers=spend_headers(outcome))
+    return QuickAnswer(shown, headers=spend_headers(outcome))
 
 
 @router.post(
@@ -223,7 +224,7 @@ async def authorize(
 )
 async def reserve(
     request: Request, services: Offered, caller: Asker, body: ReserveBody, key: KeyHeader = None
-) -> JSONResponse:
+) -> QuickAnswer:
     """Hold an amount under the tenant's caps until it is finalised, released, or expires."""
     tenant = admitted(request, caller, body.tenant, "reserve")
     once = once_of("reserve", tenant, key, body.model_dump(mode="json"))
@@ -231,7 +232,7 @@ async def reserve(
         tenant, body.amount_micro, body.expires_in_s, body.method, body.pool_id, body.context.context()
     )
     outcome = await ask(services, wanted, caller, once)
-    return JSONResponse(reserved(outcome), 201, headers=spend_headers(outcome))
+    return QuickAnswer(reserved(outcome), 201, headers=spend_headers(outcome))
 
 
 @router.post(
@@ -244,14 +245,14 @@ async def reserve(
 )
 async def release(
     request: Request, services: Offered, caller: Asker, reservation_id: ReservationId, key: KeyHeader = None
-) -> JSONResponse:
+) -> QuickAnswer:
     """End a reservation without a cost. Releasing twice is answered as the first time."""
     own = caller.tenant or None
     caller.need("reserve")
     count(request, Limit.AUTHORIZE, own or caller.name)
     once = once_of("release", own or caller.name, key, {"reservation": reservation_id})
     outcome = await ask(services, Release(reservation_id, own), caller, once)
-    return JSONResponse(reserved(outcome), headers=spend_headers(outcome))
+    return QuickAnswer(reserved(outcome), headers=spend_headers(outcome))
 
 
 @router.post(
@@ -263,7 +264,7 @@ async def release(
 )
 async def settle(
     request: Request, services: Offered, caller: Asker, body: SettleBody, key: KeyHeader = None
-) -> JSONResponse:
+) -> QuickAnswer:
     """Settle a cost under the tenant's caps, without a reservation.
 
     Without an Idempotency-Key, one is derived from the payload: the same payload is the same settlement.
@@ -282,7 +283,7 @@ async def settle(
         own_key,
     )
     outcome = await ask(services, wanted, caller, once)
-    return JSONResponse(settled(outcome), 201, headers={**spend_headers(outcome), **paid_headers(outcome)})
+    return QuickAnswer(settled(outcome), 201, headers={**spend_headers(outcome), **paid_headers(outcome)})
 
 
 def admitted(request: Request, caller: Caller, tenant: str | None, scope: str) -> str:
@@ -296,12 +297,28 @@ def admitted(request: Request, caller: Caller, tenant: str | None, scope: str) -
 async def ask(services: Services, wanted: asks.Ask, caller: Caller, once: Once | None) -> Outcome:
     """Ask the caps and wait; raises the problem that a refusal is."""
     who = asks.Caller(caller.name, caller.request_id)
-    outcome = await asyncio.wrap_future(services.caps.ask(wanted, who, once))
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[Outcome] = loop.create_future()
+    services.caps.put(
+        Piece(wanted, who, once),
+        lambda outcome, error: loop.call_soon_threadsafe(_tell, answered, outcome, error),
+    )
+    outcome = await answered
     problem = problem_of_outcome(outcome)
     if problem is not None:
         problem.headers.update(spend_headers(outcome))
         raise problem
     return outcome
+
+
+def _tell(answered: asyncio.Future[Outcome], outcome: Outcome | None, error: BaseException | None) -> None:
+    """Wake who waits, unless it is gone."""
+    if answered.cancelled():
+        return
+    if outcome is not None:
+        answered.set_result(outcome)
+    else:
+        answered.set_exception(error or StoreError("the caps gave no answer"))
 
 
 def decided(outcome: Outcome) -> dict[str, Any]:

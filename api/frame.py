@@ -5,15 +5,16 @@ Plain ASGI, so that it costs microseconds. The body is read here, before any rou
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Code, Problem, answer, problem_of
+from api.quick import header_name
 from api.services import ApiSettings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -45,7 +46,7 @@ class Note(Protocol):
 class Frame:
     """The middleware."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a frame is made of
         self,
         app: ASGIApp,
         *,
@@ -53,8 +54,9 @@ class Frame:
         random_hex: Callable[[int], str],
         monotonic_ns: Callable[[], int],
         note: Note,
+        direct: Mapping[tuple[str, str], ASGIApp],
     ) -> None:
-        self._app, self._settings = app, settings
+        self._app, self._settings, self._direct = app, settings, direct
         self._monotonic_ns, self._note = monotonic_ns, note
         self._process, self._numbers = random_hex(10), count()
 
@@ -91,7 +93,8 @@ class Frame:
             if body is None:
                 return  # the client has left
             receive = _Whole(body, receive)
-        await self._app(scope, receive, out)
+        served = self._direct.get((scope["method"], scope["path"]), self._app)
+        await served(scope, receive, out)
 
     async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         limit = self._limit(scope["path"])
@@ -150,17 +153,21 @@ class _Out:
             message["headers"] = self._headers(message.get("headers", ()))
         await self._send(message)
 
-    def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
-        headers = list(given)
-        there = {name.lower() for name, _ in headers}
+    def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers, there, is_page = list(given), set(), False
+        for name, value in headers:
+            lower = name.lower()
+            there.add(lower)
+            is_page = is_page or (lower == b"content-type" and b"json" not in value)
         headers.append((b"x-request-id", self._scope["millrace.request_id"].encode("latin-1")))
-        headers += [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in self._scope["millrace.headers"].items()
-            if name.lower().encode("latin-1") not in there
-        ]
-        headers += [(name, value) for name, value in ALWAYS.items() if name not in there]
-        is_page = any(name.lower() == b"content-type" and b"json" not in value for name, value in headers)
+        for text, value_text in self._scope["millrace.headers"].items():
+            name = header_name(text)
+            if name not in there:
+                headers.append((name, value_text.encode("latin-1")))
+        if there.isdisjoint(ALWAYS):
+            headers += ALWAYS.items()
+        else:
+            headers += [(name, value) for name, value in ALWAYS.items() if name not in there]
         if not is_page and NO_PAGE[0] not in there:
             headers.append(NO_PAGE)
         return headers

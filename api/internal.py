@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from api.amounts import MicroIn
@@ -13,7 +12,7 @@ from api.limits import Limit, count
 from api.models import Model
 from api.once import KeyHeader, once_of
 from api.problems import Code
-from api.quick import QuickRoute
+from api.quick import QuickAnswer, QuickRoute
 from api.spend_headers import spend_headers
 from billing.asks import Finalize
 
@@ -50,7 +49,7 @@ async def finalize(
     caller: Annotated[Caller, Depends(service_token)],
     body: FinalizeBody,
     key: KeyHeader = None,
-) -> JSONResponse:
+) -> QuickAnswer:
     """Settle with the actual cost: once for each reservation, the same amount again gets the first answer.
 
     What is left of the reservation is free again; what goes beyond is an overrun, a ledger row of its own.
@@ -59,4 +58,4 @@ async def finalize(
     once = once_of("finalize", caller.name, key, body.model_dump(mode="json"))
     wanted = Finalize(body.reservation_id, body.actual_cost_micro, body.facilitator_tx)
     outcome = await ask(services, wanted, caller, once)
-    return JSONResponse(settled(outcome), headers={**spend_headers(outcome), **paid_headers(outcome)})
+    return QuickAnswer(settled(outcome), headers={**spend_headers(outcome), **paid_headers(outcome)})

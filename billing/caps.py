@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from functools import partial
 
+import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from billing.asks import Ask, Authorize, Caller, Once, Outcome
@@ -39,13 +40,13 @@ GATHER_S = 0.001
 microseconds of a core, one of five 180."""
 LEDGER_PAUSE_MS = 1_000
 _READS_MAX = 5
+_log = structlog.get_logger("millrace.caps")
 _CLOSED = "the caps are closed: the service is being stopped"
 
 
-@dataclass(slots=True)
-class _Waiting:
-    piece: Piece
-    future: Future[Outcome] = field(default_factory=Future)
+Tell = Callable[[Outcome | None, BaseException | None], object]
+"""Told the outcome, or the error where there is none, on a thread of the caps; returns at once."""
+_Waiting = tuple[Piece, Tell]
 
 
 class _Lane:
@@ -69,7 +70,7 @@ class _Lane:
                     is_last = True
                     break
                 group.append(more)
-            self._do([one for one in group if one.future.set_running_or_notify_cancel()])
+            self._do(group)
             if is_last:
                 return
             if len(group) > 1 or not self.queue.empty():
@@ -105,14 +106,19 @@ class Caps:
         The future raises `StoreError` where the control store, `LedgerError` where the ledger of a tenant that was
         never read before cannot be used; then nothing was done.
         """
-        waiting = _Waiting(Piece(ask, caller or Caller(), once))
-        lane = self._questions if isinstance(ask, Authorize) else self._moves
+        future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()  # what is queued is done
+        self.put(Piece(ask, caller or Caller(), once), partial(_resolve, future))
+        return future
+
+    def put(self, piece: Piece, tell: Tell) -> None:
+        """Queue an ask as `ask` does, for who waits in another way than by a future."""
+        lane = self._questions if isinstance(piece.ask, Authorize) else self._moves
         with self._closing:
-            if self._is_closed:
-                waiting.future.set_exception(StoreError(_CLOSED))
-            else:
-                lane.queue.put(waiting)
-        return waiting.future
+            if not self._is_closed:
+                lane.queue.put((piece, tell))
+                return
+        tell(None, StoreError(_CLOSED))
 
     def close(self) -> None:
         """Finish what is queued and stop."""
@@ -130,23 +136,20 @@ class Caps:
 
         Where the store is away all fail at once: each would wait for it as long as the first did.
         """
-        if not group:
-            return
         try:
-            outcomes = self._decide(group)
+            outcomes = self._decide([piece for piece, _ in group])
         except BaseException as error:  # noqa: BLE001 - whatever it is, the one who asked is told
             if len(group) == 1 or _is_away(error):
-                for one in group:
-                    one.future.set_exception(error)
+                for _, tell in group:
+                    _say(tell, None, error)
                 return
             for one in group:
                 self._do([one])
             return
-        for one, outcome in zip(group, outcomes, strict=True):
-            one.future.set_result(outcome)
+        for (_, tell), outcome in zip(group, outcomes, strict=True):
+            _say(tell, outcome, None)
 
-    def _decide(self, group: Sequence[_Waiting]) -> list[Outcome]:
-        pieces = [one.piece for one in group]
+    def _decide(self, pieces: Sequence[Piece]) -> list[Outcome]:
         moves_money = not isinstance(pieces[0].ask, Authorize)
         if not moves_money:
             outcomes = authorize(
@@ -181,6 +184,21 @@ class Caps:
             self._failed = (error, self._clock.now_ms() + LEDGER_PAUSE_MS)
             raise
         self._failed = (None, 0)
+
+
+def _say(tell: Tell, outcome: Outcome | None, error: BaseException | None) -> None:
+    """Tell it, also to who is gone: such as an event loop that was closed."""
+    try:
+        tell(outcome, error)
+    except Exception:  # noqa: BLE001 - what is wrong with one who asked concerns no other
+        _log.exception("caps_not_told")
+
+
+def _resolve(future: Future[Outcome], outcome: Outcome | None, error: BaseException | None) -> None:
+    if outcome is not None:
+        future.set_result(outcome)
+    else:
+        future.set_exception(error)
 
 
 def _is_away(error: BaseException) -> bool:
