@@ -21,13 +21,13 @@ from benchmarks.fresh_lines import FreshLines, stamp
 from benchmarks.kafka.topic import Kafka, send
 from benchmarks.percentiles import Percentiles
 
-PROBES = 200
+PROBES = 100
 """Tenants that are probed, one after the other."""
 PRICE_PICO_USD = 400_000_000
 OPERATION = "report.run"
 """Priced for each call by the catalog of the input."""
 WARM_UP_S = 5
-_TICK_S = 0.01
+_TICK_S = 0.02
 _LATE_SHARE_MOST = 0.02
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BAR = 760, 210, 120, 34, 46, 18
 _SHOWN = ("p50", "p90", "p99", "p99.9", "p100")
@@ -35,14 +35,14 @@ _SHOWN = ("p50", "p90", "p99", "p99.9", "p100")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent: so many events a second, for so long after the warm-up; a probe each hundredth of a second."""
+    """What is sent: so many events a second, for so long after the warm-up; a probe fifty times a second."""
 
     rate: int
     seconds: int
 
     @property
     def ticks(self) -> int:
-        """Hundredths of a second, those of the warm-up among them."""
+        """How many probes, those of the warm-up among them."""
         return int((WARM_UP_S + self.seconds) / _TICK_S)
 
 

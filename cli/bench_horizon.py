@@ -33,6 +33,7 @@ from sinks.clickhouse import connect
 from sinks.ledger import Hot, Ledger
 
 BLOCK_LINES = 100_000
+_PASSES_LEAST, _LINES_LEAST = 10, 100
 _HORIZON_S_LEAST = 4
 _EVENTS_A_HORIZON_SECOND = 4_000_000
 """A horizon for each so many events: a hundred million fill it a dozen times."""
@@ -42,7 +43,7 @@ _BETWEEN_SAMPLES_S = 0.25
 
 def measure(folder: Path, events: int, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Send so many events through, rounded to whole passes, and sample the memory."""
-    lines = min(events, BLOCK_LINES)
+    lines = max(min(events // _PASSES_LEAST, BLOCK_LINES), _LINES_LEAST)
     given = make_input(folder / f"input-{lines}-{seed}", InputPlan(lines, seed), lambda _lines: None)
     passes = max(events // lines, 1)
     tell(f"{passes * lines:,} events through a pipe")

@@ -37,7 +37,8 @@ _DAY_S = 86_400
 _STARTS_WITHIN_S = 120
 _SHOWS_WITHIN_S = 60
 _STOPS_WITHIN_S = 60
-_BETWEEN_READINGS_S = 0.01
+_MEANS = ("commit_seconds", "commit_rows", "event_to_ledger_seconds")
+_BETWEEN_READINGS_S = 0.025
 
 
 def measure(folder: Path, plan: Plan, kafka: Kafka, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def measure(folder: Path, plan: Plan, kafka: Kafka, seed: int, tell: Callable[[s
         with _running(given, kafka, topic, Path(place)) as run:
             spec = spec_of(plan, kafka, topic, given.events, Path(place, _SENT))
             found = _measured(plan, run, Path(place), spec)
+            found["run_means"] = run.means()
         summary = run.stop()
     if summary["events"] != found["events"] or summary["rejected"]:
         msg = f"{found['events']} events were sent, but the run took {summary['events']} and refused some"
@@ -96,6 +98,16 @@ class _Run:
             host="127.0.0.1", port=self._door, username="analyst", password=self._password
         )
         return LedgerSpend(lambda: client)
+
+    def means(self) -> dict[str, float]:
+        """Of its commits: how long one took, how many rows it had, how long its oldest records had waited."""
+        with urlopen(f"http://127.0.0.1:{self._health}/metrics", timeout=5) as answer:
+            lines = (line.rpartition(" ") for line in answer.read().decode().splitlines() if line[0] != "#")
+            found = {name: float(value) for name, _, value in lines}
+        return {
+            name: round(found[f"millrace_{name}_sum"] / max(found[f"millrace_{name}_count"], 1), 4)
+            for name in _MEANS
+        }
 
     def stop(self) -> dict[str, Any]:
         """Let it drain; what it has counted."""

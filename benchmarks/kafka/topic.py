@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer
@@ -33,6 +33,8 @@ class Kafka:
     """A cluster that laps read from."""
 
     address: str
+    topics: list[str] = field(default_factory=list)
+    """Those that were made here."""
 
     def create_topic(self, partitions: int = PARTITIONS) -> str:
         """Make an empty topic of a new name; raises `MillraceError` where that cannot be."""
@@ -44,6 +46,7 @@ class Kafka:
             self._wait_for(admin, name, partitions)
         except KafkaException as error:
             raise MillraceError(f"no topic can be made at {self.address}: {error.args[0].str()}") from error
+        self.topics.append(name)
         return name
 
     @staticmethod
@@ -56,10 +59,12 @@ class Kafka:
             time.sleep(0.05)
         raise MillraceError(f"the topic {name} does not appear within {_WITHIN_S} s")
 
-    def delete_topic(self, name: str) -> None:
-        """Take a topic away."""
-        for gone in self._admin().delete_topics([name]).values():
+    def delete_topics(self) -> None:
+        """Take away what was made here."""
+        admin = self._admin()
+        for gone in admin.delete_topics(self.topics).values() if self.topics else ():
             gone.result(_WITHIN_S)
+        self.topics.clear()
 
     def fill(self, topic: str, events: Path) -> int:
         """Send each line of a file; returns how many, all confirmed by the broker."""
@@ -98,7 +103,11 @@ def send(producer: Producer, topic: str, value: bytes, key: bytes) -> None:
 def kafka_at(address: str | None, folder: Path) -> Iterator[Kafka]:
     """The cluster that is named, else a broker of its own in `folder`; raises `NoBrokerError` without either."""
     if address:
-        yield Kafka(address)
+        named = Kafka(address)
+        try:
+            yield named
+        finally:
+            named.delete_topics()
         return
     broker = Broker(folder, java=FAST)
     try:

@@ -20,7 +20,7 @@ _SETTINGS = {
     "table.exec.mini-batch.allow-latency": "1 s",
     "table.exec.mini-batch.size": "50000",
     "table.optimizer.agg-phase-strategy": "TWO_PHASE",
-    "taskmanager.memory.process.size": "4g",
+    "pipeline.object-reuse": "true",
 }
 _SOURCE = """
 CREATE TABLE events (
