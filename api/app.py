@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from api.frame import Frame
 from api.health import health_router
@@ -23,13 +24,27 @@ _ERRORS = (Problem, MillraceError, RequestValidationError, HTTPException)
 ERRORS_MAX = 20
 
 
+class App(FastAPI):
+    """An application with its frame around all of it, the layers among them that FastAPI puts around middleware."""
+
+    frame: Frame | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request through the frame."""
+        await (self.frame or self.unframed)(scope, receive, send)
+
+    async def unframed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to what is within the frame."""
+        await super().__call__(scope, receive, send)
+
+
 def create_app(services: Services, routers: Sequence[APIRouter], mounts: Sequence[Mount] = ()) -> FastAPI:
     """Make the application of these routers; `mounts` are called in order, after all routes are there.
 
     The OpenAPI document is at `/openapi.json`, and nothing that it does not tell is served but the mounts.
     """
     metrics = HttpMetrics()
-    app = FastAPI(
+    app = App(
         title="Millrace",
         version=services.settings.version,
         description=DESCRIPTION,
@@ -45,11 +60,12 @@ def create_app(services: Services, routers: Sequence[APIRouter], mounts: Sequenc
         )  # as they are: nothing is added to them, and matching stays flat
     for kind in _ERRORS:
         app.add_exception_handler(kind, _failed)
+    app.add_exception_handler(Exception, _failed)
     describe(app)
     for mount in mounts:
         mount(app)
-    app.add_middleware(
-        Frame,
+    app.frame = Frame(
+        app.unframed,
         settings=services.settings,
         random_hex=services.random_hex,
         monotonic_ns=services.monotonic_ns,

@@ -44,7 +44,7 @@ class Note(Protocol):
 
 
 class Frame:
-    """The middleware."""
+    """The outermost layer of the application."""
 
     def __init__(  # noqa: PLR0913 - what a frame is made of
         self,
@@ -75,9 +75,10 @@ class Frame:
         except Exception as error:
             if not isinstance(error, Problem):
                 _log.exception("request_failed", request_id=scope["millrace.request_id"], path=scope["path"])
-            if out.status:
+            if not out.status:
+                await _refuse(problem_of(error), scope, receive, out)
+            elif not out.is_whole:
                 raise
-            await _refuse(problem_of(error), scope, receive, out)
         finally:
             self._tell(scope, out.status or CLIENT_LEFT, self._monotonic_ns() - begun_ns)
 
@@ -146,11 +147,15 @@ class _Out:
         self._scope, self._send = scope, send
         self.status = 0
         """0 until the answer has begun."""
+        self.is_whole = False
+        """Whether the answer has ended."""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._headers(message.get("headers", ()))
+        else:
+            self.is_whole = not message.get("more_body", False)
         await self._send(message)
 
     def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

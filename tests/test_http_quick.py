@@ -8,7 +8,6 @@ from fastapi.testclient import TestClient
 from http_stage import ACME_KEY, BLIND_KEY, SERVICE, bearer, make_stage, opened_store, token
 
 from api.billing import router as caps_router
-from api.frame import Frame
 from api.internal import router as internal_router
 from billing.accounts import Change, add
 from billing.asks import Authorize, Caller
@@ -35,17 +34,8 @@ def stage(tmp_path):
         stage.services.caps.close()
 
 
-def frame_of(stage) -> Frame:
-    """The application's outermost layer, as the server calls it."""
-    stage.client().get("/healthz")  # puts it together
-    layer = stage.app.middleware_stack
-    while not isinstance(layer, Frame):
-        layer = layer.app
-    return layer
-
-
 def test_all_that_is_asked_often_goes_past_fastapi(stage):
-    assert sorted(frame_of(stage)._direct) == sorted(("POST", path) for path in QUICK)
+    assert sorted(stage.app.frame._direct) == sorted(("POST", path) for path in QUICK)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +59,7 @@ def test_all_that_is_asked_often_goes_past_fastapi(stage):
     ],
 )
 def test_an_answer_is_the_same_as_through_fastapi(stage, path, headers, body):
-    frame = frame_of(stage)
+    frame = stage.app.frame
     given = {"Content-Type": "application/json"} | headers
     found = []
     for direct in (frame._direct, {}):
