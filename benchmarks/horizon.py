@@ -54,6 +54,7 @@ def table(found: dict[str, Any]) -> str:
         ("keys in memory at the most", f"{found['keys_most']:,} of {found['keys_seen']:,}"),
         ("resident at the most, second third of the events", f"{found['before_bytes'] / 1e6:,.0f} MB"),
         ("resident at the most, last third", f"{found['after_bytes'] / 1e6:,.0f} MB"),
+        ("a row of the ledger on disk", f"{found['row_bytes']:.0f} bytes"),
     )
     return "\n".join(f"|{'|'.join(row)}|" for row in rows)
 

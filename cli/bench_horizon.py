@@ -38,6 +38,7 @@ _HORIZON_S_LEAST = 4
 _EVENTS_A_HORIZON_SECOND = 4_000_000
 """A horizon for each so many events: a hundred million fill it a dozen times."""
 _AHEAD_MS = 298_000
+_ON_DISK = "SELECT sum(bytes_on_disk) FROM system.parts WHERE table = 'ledger' AND active"
 _BETWEEN_SAMPLES_S = 0.25
 
 
@@ -156,14 +157,17 @@ def main() -> None:
     with quiet_stdout(), watched.sampling():
         summary = run_files(options)
     found = result_of(watched.samples, summary["events"], horizon_s)
-    found["found"] = {name: int(value) for name, value in _totals(ledger).items()}
+    found |= _totals(ledger)
     print(json.dumps(found))  # noqa: T201 - the answer
 
 
 def _totals(ledger: str) -> dict[str, Any]:
     with quiet_stdout():
-        found = look(connect(f"chdb://{ledger}"), is_digested=False)
-    return {name: found[name] for name in ("rows", "pico_usd")}
+        client = connect(f"chdb://{ledger}")
+        found = look(client, is_digested=False)
+        size = client.query(_ON_DISK).result_rows[0][0]
+    totals = {name: int(found[name]) for name in ("rows", "pico_usd")}
+    return {"found": totals, "row_bytes": round(int(size) / max(totals["rows"], 1), 1)}
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def test_memory_is_sampled_while_every_event_counts_once(tmp_path: Path) -> None
     assert found["events"] == 4000
     assert found["keys_most"] == found["keys_seen"] < 4000
     assert found["samples"][-1]["events"] == 4000
+    assert 10 < found["row_bytes"] < 1000
     assert all(sample["resident_bytes"] > 50_000_000 for sample in found["samples"])
     assert {path.name for path in tmp_path.iterdir()} == {"input-400-1"}
 

@@ -160,6 +160,7 @@ def test_no_module_is_there_that_nothing_imports() -> None:
         "sinks.http_front",
         "dashboards.grafana.__main__",
         "benchmarks.traffic",
+        "benchmarks.sizing",
         "cli.settings_page",
     }  # python -m
     wanted = {"cli.main", *by_themselves, *(f"cli.{name}" for name in main.COMMANDS)}
