@@ -23,6 +23,7 @@ from pipeline.chunk import Origin
 from pipeline.columns import Int32s, Int64s
 from pipeline.event import MICRO
 from pipeline.kernels.layout import KIND_TENANT
+from pipeline.kernels.spend import pick_spend, sum_by_quarter
 from pipeline.ports import Decision, Voided
 from pipeline.zones import window_starts
 
@@ -36,11 +37,38 @@ _INT64_SPAN = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """What pairs of tenant and quarter hour gain and lose, in no order; a pair may stand there more than once.
+
+    codes int32[p], the tenants; quarters int64[p]; gained int64[p] >= 0 and lost int64[p] <= 0 in pico-USD.
+    """
+
+    codes: Int32s
+    quarters: Int64s
+    gained: Int64s
+    lost: Int64s
+
+    @classmethod
+    def of(cls, codes: Int32s, quarters: Int64s, pico: Int64s) -> "Sums":
+        """The sums of amounts."""
+        n = len(codes)
+        table = np.full(1 << max(int(n).bit_length(), 3), -1, np.int32)
+        of, *numbers = (
+            np.empty(n, np.int32),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+        )
+        pairs = int(sum_by_quarter(codes, quarters, pico, table, of, *numbers))
+        return cls(of[:pairs].copy(), *[part[:pairs].copy() for part in numbers])
+
+
+@dataclass(frozen=True, slots=True)
 class Deltas:
     """Spend of limited tenants in one sequence of a stream, an element for each event, in order.
 
     tenant_codes int32[n] into `tenants`; quarters int64[n], the start of the quarter hour in epoch seconds;
-    pico int64[n]; offsets int64[n].
+    pico int64[n]; offsets int64[n]. `sums` are those of all events.
     """
 
     stream: str
@@ -51,6 +79,16 @@ class Deltas:
     quarters: Int64s
     pico: Int64s
     offsets: Int64s
+    sums: Sums
+
+
+def deltas_of(  # noqa: PLR0913, PLR0917 - the columns of Deltas
+    stream: str, sequence: int, origin: Origin, tenants: list[str], codes: Int32s, quarters: Int64s,
+    pico: Int64s, offsets: Int64s,
+) -> Deltas:  # fmt: skip
+    """Deltas with their sums."""
+    sums = Sums.of(codes, quarters, pico)
+    return Deltas(stream, sequence, origin, tenants, codes, quarters, pico, offsets, sums)
 
 
 def is_limited(account: Account) -> bool:
@@ -74,23 +112,26 @@ class SpendFilter:
         names = batch.dictionary.values(KIND_TENANT, batch.columns)
         limited = np.array([self._is_limited(name) for name in names] or [False])
         counts = np.array([e.settlement in COUNTED_SETTLEMENTS for e in batch.rater.entries] or [False])
-        codes = batch.dictionary.codes[rows, KIND_TENANT]
-        chosen = limited[codes] & counts[batch.rates.entries[rows]] & (batch.rates.pico[rows] != 0)
-        kept = rows[chosen]
-        if not len(kept):
+        n, c, rates = len(rows), batch.columns, batch.rates
+        codes, *numbers = (
+            np.empty(n, np.int32),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+        )
+        kept = pick_spend(
+            rows, batch.dictionary.codes, KIND_TENANT, limited, rates.entries, counts, rates.pico, c.times,
+            batch.chunk.offsets, codes, *numbers,
+        )  # fmt: skip
+        if not kept:
             return []
-        quarters = batch.columns.times[kept] // QUARTER_MS * (QUARTER_MS // 1000)
-        return [
-            Deltas(
-                share.stream, share.sequence, batch.chunk.origin, names, codes[chosen], quarters,
-                batch.rates.pico[kept], batch.chunk.offsets[kept],
-            )
-        ]  # fmt: skip
+        parts = [part[:kept] for part in numbers]
+        return [deltas_of(share.stream, share.sequence, batch.chunk.origin, names, codes[:kept], *parts)]
 
     def of_corrections(self, voided: Iterable[Voided]) -> list[Deltas]:
         """The deltas of corrections, as they were written."""
         return [
-            Deltas(
+            deltas_of(
                 c.stream, c.sequence, c.origin, [c.tenant], np.zeros(1, np.int32),
                 np.array([v.occurred_at_ms // QUARTER_MS * (QUARTER_MS // 1000)], np.int64),
                 np.array([v.pico_usd], np.int64), np.array([c.offset], np.int64),
@@ -224,10 +265,60 @@ class SpendWindows:
         return self._apply(ready)
 
     def _apply(self, deltas: list[Deltas]) -> list[Decision]:
-        rows = self._own(sorted(deltas, key=lambda d: d.sequence))
+        """Add what is ready to the windows.
+
+        The order of the events matters only where a sum may pass a threshold on the way; all else is one addition.
+        """
+        codes_of = [np.array([self._numbers[t] for t in d.tenants], np.int32) for d in deltas]
+        changes = self._changes(deltas, codes_of)
+        turning = {key for key, (gained, lost) in changes.items() if self._may_turn(key, gained, lost)}
+        for key in changes.keys() - turning:
+            self._pico[key] = self._pico.get(key, 0) + sum(changes[key])
+        return self._add_in_order(deltas, codes_of, turning) if turning else []
+
+    def _changes(self, deltas: list[Deltas], codes_of: list[Int32s]) -> dict[WindowKey, tuple[int, int]]:
+        """What each limited window of this lane's tenants gains and loses."""
+        codes = np.concatenate([own[d.sums.codes] for d, own in zip(deltas, codes_of, strict=True)])
+        quarters, gained, lost = (
+            np.concatenate([getattr(d.sums, name) for d in deltas]) for name in ("quarters", "gained", "lost")
+        )
+        keep = codes >= 0
+        codes, quarters = codes[keep], quarters[keep]
+        amounts = np.concatenate((gained[keep], lost[keep]))
+        sums = Sums.of(np.concatenate((codes, codes)), np.concatenate((quarters, quarters)), amounts)
+        changes: dict[WindowKey, tuple[int, int]] = {}
+        for code, quarter, more, less in zip(
+            *(part.tolist() for part in (sums.codes, sums.quarters, sums.gained, sums.lost)), strict=True
+        ):
+            for key in self._windows_of(code, quarter):
+                before = changes.get(key, (0, 0))
+                changes[key] = before[0] + more, before[1] + less
+        return changes
+
+    def _windows_of(self, code: int, quarter: int) -> list[WindowKey]:
+        """The windows with a limit that a quarter hour of a tenant belongs to."""
+        tenant = self._numbers.names[code]
+        account = self._accounts.get(tenant)
+        starts = zip((DAY, MONTH), window_starts(account.zone, quarter), strict=True)
+        return [WindowKey(tenant, w, start) for w, start in starts if limit_of(account, w) is not None]
+
+    def _may_turn(self, key: WindowKey, gained: int, lost: int) -> bool:
+        """Whether some order of what is gained and lost passes a threshold on the way."""
+        account, before = self._accounts.get(key.tenant), self._pico.get(key, 0)
+        limit, crossed = limit_of(account, key.window), self._crossed.get(key, set())
+        return any(
+            before + lost < least if threshold in crossed else before + gained >= least
+            for threshold in account.thresholds_percent
+            for least in [least_reaching(limit, threshold)]  # type: ignore[arg-type]
+        )
+
+    def _add_in_order(
+        self, deltas: list[Deltas], codes_of: list[Int32s], turning: set[WindowKey]
+    ) -> list[Decision]:
+        tenants = {key.tenant for key in turning}
+        chosen = np.array([name in tenants for name in self._numbers.names])
+        rows = _chosen(deltas, codes_of, chosen)
         origins = {d.sequence: d.origin for d in deltas}
-        if not len(rows.pico):
-            return []
         distinct = np.unique(rows.quarters)
         instants = distinct.tolist()
         starts = np.array([[window_starts(z, q) for q in instants] for z in self._numbers.zones], np.int64)
@@ -235,21 +326,18 @@ class SpendWindows:
         quarter_of = np.searchsorted(distinct, rows.quarters)
         decisions: list[Decision] = []
         for column, window in enumerate((DAY, MONTH)):
-            decisions += self._add(window, rows, starts[zone_of, quarter_of, column], origins)
+            decisions += self._add(window, rows, starts[zone_of, quarter_of, column], origins, turning)
         return decisions
 
-    def _own(self, deltas: list[Deltas]) -> "_Rows":
-        """What belongs to this spend lane's tenants, of deltas in the order of their sequences."""
-        parts = []
-        for d in deltas:
-            codes = np.array([self._numbers[t] for t in d.tenants], np.int64)[d.tenant_codes]
-            keep = codes >= 0
-            sequence = np.full(np.count_nonzero(keep), d.sequence, np.int64)
-            parts.append((codes[keep], sequence, d.offsets[keep], d.quarters[keep], d.pico[keep]))
-        return _Rows(*map(np.concatenate, zip(*parts, strict=True)))
-
-    def _add(self, window: str, rows: "_Rows", starts: Int64s, origins: dict[int, Origin]) -> list[Decision]:
-        """Add all rows to their windows of one kind; `starts` is where the window of each row begins."""
+    def _add(
+        self,
+        window: str,
+        rows: "_Rows",
+        starts: Int64s,
+        origins: dict[int, Origin],
+        turning: set[WindowKey],
+    ) -> list[Decision]:
+        """Add rows to those of their windows of one kind that may turn; `starts` is where each row's begins."""
         distinct = np.unique(starts)
         group = rows.codes * len(distinct) + np.searchsorted(distinct, starts)
         order = _in_order(group, rows.sequences, rows.offsets)
@@ -259,7 +347,7 @@ class SpendWindows:
         for begin, end in zip(edges, [*edges[1:], len(group)], strict=True):
             tenant, start = divmod(int(group[begin]), len(distinct))
             key = WindowKey(self._numbers.names[tenant], window, int(distinct[start]))
-            if limit_of(self._accounts.get(key.tenant), window) is None:
+            if key not in turning:
                 continue
             part = order[begin:end]
             sums = _running_sums(self._pico.get(key, 0), rows.pico[part])
@@ -301,6 +389,17 @@ class SpendWindows:
                 )
             )  # fmt: skip
         return decisions
+
+
+def _chosen(deltas: list[Deltas], codes_of: list[Int32s], chosen: npt.NDArray[np.bool_]) -> _Rows:
+    """The rows of the chosen tenants, with their numbers."""
+    parts = []
+    for d, own in zip(deltas, codes_of, strict=True):
+        codes = own[d.tenant_codes].astype(np.int64)
+        keep = np.flatnonzero((codes >= 0) & chosen[codes])
+        sequence = np.full(len(keep), d.sequence, np.int64)
+        parts.append((codes[keep], sequence, d.offsets[keep], d.quarters[keep], d.pico[keep]))
+    return _Rows(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _in_order(group: Int64s, sequences: Int64s, offsets: Int64s) -> Int64s:

@@ -19,6 +19,7 @@ from pipeline.spend import (
     SpendWindows,
     WindowKey,
     WindowState,
+    deltas_of,
     exact_sum,
     is_limited,
     owner_of,
@@ -46,7 +47,7 @@ def deltas(
     """Events of one batch as a lane delivers them; each has its number as offset."""
     names = sorted({tenant for _, (tenant, _, _) in numbered})
     times = np.array([at for _, (_, at, _) in numbered], np.int64)
-    return Deltas(
+    return deltas_of(
         stream,
         sequence,
         origin,
