@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.accounts import Accounts
 from pipeline.batch import Formats, Preparer
 from pipeline.catalog import Catalog
 from pipeline.decode import Decoder
 from pipeline.errors import UsageError
 from pipeline.flow import RunState
-from pipeline.kernels.tables import sort_by_lane
+from pipeline.kernels.jit import load_compiled
 from pipeline.rating import Rater
 from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.strict import Rules
@@ -60,9 +58,8 @@ def named_ledger(ledger: str | None) -> str:
 
 
 def load_kernels() -> None:
-    """Begin to load what is compiled, beside the opening of the ledger: the first takes half a second."""
-    nothing, order, bounds = np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(2, np.int64)
-    threading.Thread(target=sort_by_lane, args=(nothing, 1, order, bounds), daemon=True).start()
+    """Begin to load what is compiled, beside the opening of the ledger: it takes half a second."""
+    threading.Thread(target=load_compiled, daemon=True).start()
 
 
 def is_known_tenant(options: RunOptions, accounts: Accounts) -> Callable[[str], bool] | None:
@@ -98,8 +95,7 @@ def stopping(state: RunState) -> Iterator[None]:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Keep the collector from walking what lives as long as the run."""
-    gc.collect()
+    """Keep the collector from walking what lives as long as the run, what little is garbage by then with it."""
     gc.freeze()
     try:
         yield

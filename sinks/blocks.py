@@ -11,7 +11,14 @@ from pipeline.batch import Batch
 from pipeline.columns import Int32s
 from pipeline.event import CONTEXT_NAMES, TRIGGER_NAMES, TYPE_NAMES
 from pipeline.kernels import layout
-from pipeline.kernels.gather import gather_parts, gather_strings, gather_usage, gather_values, split_amounts
+from pipeline.kernels.gather import (
+    gather_parts,
+    gather_texts,
+    gather_usage,
+    gather_values,
+    split_amounts,
+    text_rooms,
+)
 from pipeline.locks import Locks, month_of, months_of, period_name, read_period
 from pipeline.ports import Correction
 from sinks.native import Block, array_of_low_cardinality, string, strings
@@ -35,6 +42,7 @@ _TEXTS = (
     ("attributes", layout.ATTRIBUTES),
     ("voids", layout.VOIDS),
 )
+_TEXT_FIELDS = np.array([field for _, field in _TEXTS], np.int32)
 _PRICINGS = ("priced", "free", "unpriced")
 _SETTLEMENTS = ("metered", "credit", "rate-limited", "free")
 _MOMENT, _DECIMAL = "DateTime64(3, 'UTC')", "Decimal(38, 6)"
@@ -64,10 +72,12 @@ def _add_texts(block: Block, batch: Batch, rows: Int32s) -> None:
     c = batch.columns
     for name, kind in _KINDS:
         block.low_cardinality(name, *_values(batch, kind), batch.dictionary.codes[rows, kind])
-    for name, field in _TEXTS:
-        out = np.empty(int(c.length[rows, field].sum()) + 5 * len(rows) + 8, np.uint8)
-        used = gather_strings(batch.chunk.buffer, c.at, c.length, field, rows, out)
-        block.data(name, "String", out[:used])
+    begins = np.empty(len(_TEXTS) + 1, np.int64)
+    text_rooms(c.length, _TEXT_FIELDS, rows, begins)
+    out, ends = np.empty(int(begins[-1]), np.uint8), begins[:-1].copy()
+    gather_texts(batch.chunk.buffer, c.at, c.length, _TEXT_FIELDS, rows, out, ends)
+    for (name, _), begin, end in zip(_TEXTS, begins.tolist(), ends.tolist(), strict=False):
+        block.data(name, "String", out[begin:end])
     block.named("type", TYPE_NAMES, c.types[rows])
     block.named("context_type", CONTEXT_NAMES, c.contexts[rows])
     block.named("trigger", TRIGGER_NAMES, c.triggers[rows])

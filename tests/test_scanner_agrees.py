@@ -21,7 +21,7 @@ from pipeline.chunk import Chunk, Origin, new_buffer
 from pipeline.columns import Columns
 from pipeline.decode import Decoder
 from pipeline.event import EventType
-from pipeline.kernels.gather import gather_strings
+from pipeline.kernels.gather import gather_texts, text_rooms
 from pipeline.kernels.jit import PAD
 from pipeline.kernels.layout import PREFIX, SLOW, STRING_FIELDS
 from pipeline.kernels.text import split_lines
@@ -103,8 +103,11 @@ def prepare(catalog: Catalog, chunk: Chunk, *, fast: bool, rules: Rules = Rules(
 
 def texts(batch: Batch, rows: np.ndarray, field: int) -> bytes:
     c = batch.columns
-    out = np.empty(int(c.length[rows, field].sum()) + 5 * len(rows) + 8, np.uint8)
-    return out[: gather_strings(batch.chunk.buffer, c.at, c.length, field, rows, out)].tobytes()
+    fields, begins = np.array([field], np.int32), np.empty(2, np.int64)
+    text_rooms(c.length, fields, rows, begins)
+    out, ends = np.empty(int(begins[-1]), np.uint8), begins[:-1].copy()
+    gather_texts(batch.chunk.buffer, c.at, c.length, fields, rows, out, ends)
+    return out[: ends[0]].tobytes()
 
 
 COLUMNS = (

@@ -7,7 +7,7 @@ from pipeline.kernels.jit import compiled, put_word, word_at
 def _put_string(buffer, start, size, out, p):
     """A varint length and the bytes."""
     rest = size
-    while rest >= 128:
+    while rest > 127:
         out[p] = (rest & 127) | 128
         p += 1
         rest >>= 7
@@ -21,21 +21,39 @@ def _put_string(buffer, start, size, out, p):
 
 
 @compiled
-def gather_strings(buffer, at, length, field, rows, out):
-    """The String column of `rows`; returns its size.
+def text_rooms(length, fields, rows, begins):
+    """Where each column of text begins in one buffer: int64[len(fields) + 1], the last its size.
 
-    `out` has room for each text, five bytes more for each, and eight at its end.
+    There is room for each text, five bytes more for each, and eight at the end of each column.
     """
-    p = 0
+    for f in range(len(fields) + 1):
+        begins[f] = 0
+    for i in range(len(rows)):
+        for f in range(len(fields)):
+            begins[f + 1] += length[rows[i], fields[f]]
+    for f in range(len(fields)):
+        begins[f + 1] += begins[f] + 5 * len(rows) + 8
+
+
+@compiled
+def gather_texts(buffer, at, length, fields, rows, out, ends):
+    """The String columns of `rows`, row by row, so that each row's text is looked at once.
+
+    ends int64[len(fields)]: where each column begins at first, and ends when done; room as above.
+    """
     for i in range(len(rows)):
         row = rows[i]
-        p = _put_string(buffer, at[row, field], length[row, field], out, p)
-    return p
+        for f in range(len(fields)):
+            field = fields[f]
+            ends[f] = _put_string(buffer, at[row, field], length[row, field], out, ends[f])
 
 
 @compiled
 def gather_values(buffer, starts, sizes, count, out):
-    """The first `count` distinct strings of a kind as a String column; returns its size; room as above."""
+    """The first `count` distinct strings of a kind as a String column; returns its size.
+
+    `out` has room for each text, five bytes more for each, and eight at its end.
+    """
     p = 0
     for i in range(count):
         p = _put_string(buffer, starts[i], sizes[i], out, p)

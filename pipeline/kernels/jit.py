@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 PAD = 64
@@ -16,6 +17,8 @@ PAD = 64
 F = TypeVar("F", bound=Callable[..., Any])
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
+_made: list[Any] = []
+"""All that is kept."""
 
 
 def _digest_of_sources() -> str:
@@ -42,7 +45,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # neither the program's folder nor the user's cache can be written to
         return cast("Callable[..., Any]", njit(**options)(function))
     result._cache._cache_file._source_stamp = _SOURCES  # noqa: SLF001 - numba has no other way
+    _made.append(result)
     return cast("Callable[..., Any]", result)
+
+
+def load_compiled() -> None:
+    """Load what an earlier run has compiled and kept, so that the first events do not wait for it."""
+    for function in _made:
+        if function.__name__.startswith("_"):  # only called by others, into which it is compiled
+            continue
+        for signature, *_ in function._cache._cache_file._load_index():  # noqa: SLF001 - as above
+            function.compile(signature)
 
 
 @intrinsic
@@ -82,6 +95,24 @@ def put_word(_typing_context: Any, buffer: Any, position: Any, word: Any) -> Any
         return context.get_dummy_value()
 
     return types.void(buffer, types.int64, types.uint64), generate
+
+
+@intrinsic
+def fetch_ahead(_typing_context: Any, cells: Any, cell: Any) -> Any:  # noqa: ARG001
+    """Ask for a row of a two-dimensional array, so that it is there when it is looked at a little later."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        stride = builder.extract_value(array.strides, 0)
+        bytes_ = builder.bitcast(array.data, _BYTE.as_pointer())
+        place = builder.gep(bytes_, [builder.mul(arguments[1], stride)])
+        number = ir.IntType(32)
+        wanted = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, wanted, "llvm.prefetch.p0")
+        builder.call(prefetch, [place, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(cells, types.int64), generate
 
 
 @intrinsic

@@ -4,10 +4,12 @@ import numpy as np
 from numba import int64
 
 from pipeline.kernels.hashing import bytes_mix
-from pipeline.kernels.jit import LOW_BYTES, compiled, put_word, word_at
+from pipeline.kernels.jit import LOW_BYTES, compiled, fetch_ahead, put_word, word_at
 from pipeline.kernels.layout import ENDPOINT, EVENT_ID, KEY, METHOD, OPERATION, SOURCE
 
 U = np.uint64
+_AHEAD = 12
+"""How many rows before its turn a key's cell is asked for: a large table lies in memory, not in a cache."""
 _SEED = U(1)
 NEW, DUPLICATE, CONFLICT, UNKNOWN, REPLAYED, LOCKED = 0, 2, 3, 4, 5, 6
 """What the key table says of a row: counted now, counted before, other content, voids what was never counted,
@@ -157,6 +159,8 @@ def put_keys(table, hashes, prints):
     """Insert keys that are known from the ledger; returns how many were new."""
     added = 0
     for i in range(len(hashes)):
+        if i + _AHEAD < len(hashes):
+            fetch_ahead(table, _home(len(table), hashes[i + _AHEAD, 1]))
         cell = _find(table, hashes[i, 0], hashes[i, 1])
         if not _holds(table, cell):
             added += 1
@@ -170,6 +174,8 @@ def put_keys(table, hashes, prints):
 def find_keys(table, hashes, found):
     """Tell of each key whether it is there: found bool[n]."""
     for i in range(len(hashes)):
+        if i + _AHEAD < len(hashes):
+            fetch_ahead(table, _home(len(table), hashes[i + _AHEAD, 1]))
         found[i] = _holds(table, _find(table, hashes[i, 0], hashes[i, 1]))
 
 
@@ -248,6 +254,8 @@ def count_once(
     entered = 0
     for i in range(len(rows)):
         row = rows[i]
+        if i + _AHEAD < len(rows):
+            fetch_ahead(table, _home(len(table), hashes[rows[i + _AHEAD], 1]))
         if known[i] != FRESH:
             outcomes[i] = REPLAYED
             if known[i] >= 0:
