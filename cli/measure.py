@@ -1,4 +1,4 @@
-"""`millrace measure`: how fast a service of this machine takes events, and how soon it refuses."""
+"""`millrace measure`: how fast a service of this machine takes events, how soon it refuses, what the console reads."""
 
 import json
 import secrets
@@ -6,22 +6,30 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks.console_reads import LimitedAccounts, Subject
+from benchmarks.console_reads import measure as measure_console
 from benchmarks.ingest import Load, measure_ingest
+from benchmarks.large_ledger import Large, fill, tenant_name
 from benchmarks.overshoot import Trial, accounts_of, measure_overshoot
 from benchmarks.service import Service
 from billing import api_keys
 from billing.audit import By
 from billing.store import open_store
 from cli.clock import SystemClock
+from pipeline.catalog import default_catalog
 from pipeline.errors import UsageError
+from queries.events_index import add_events_index
+from sinks.ledger import Ledger
 
-app = typer.Typer(help="Measure a service over HTTP, started for it in a folder of its own.")
+app = typer.Typer(help="Measure a service over HTTP, or what the console reads, in a folder of its own.")
 _SERVE = [sys.executable, "-c", "import sys; from cli.main import run; sys.exit(run(sys.argv[1:]))", "serve"]
+QUARTER_MS = 900_000
 Folder = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Where the service keeps its data; else a temporary folder."),
@@ -67,6 +75,38 @@ def overshoot(
                 for n, rate in enumerate(numbers)
             ]
             _tell({"limits": "reported spend only, no reservations", "rates": found})
+
+
+@app.command()
+def console(
+    rows: Annotated[int, typer.Option(min=1000, help="Events of the ledger that is made.")] = 10_000_000,
+    tenants: Annotated[
+        int, typer.Option(min=10, help="Tenants; the n-th has a share of about 1/n.")
+    ] = 10_000,
+    only: Annotated[str, typer.Option(help="Only reads whose page or name holds this.")] = "",
+    out: Folder = None,
+) -> None:
+    """Make a large ledger and measure each read of each page of the console on it. Prints the figures as JSON.
+
+    A ledger that is in --out already is measured as it is. 100 million events take 10 GB and some twenty minutes.
+    """
+    with _folder(out) as folder:
+        ledger = Ledger(f"chdb://{folder}/ledger", SystemClock())
+        client = ledger.client
+        add_events_index(client)
+        end_ms = SystemClock().now_ms() // QUARTER_MS * QUARTER_MS
+        if not int(str(client.command("SELECT count() FROM progress"))):
+            ledger.begin_run(secrets.randbits(128))
+            fill(
+                client, Large(rows, end_ms, tenants), lambda there: typer.echo(f"{there:,} events", err=True)
+            )
+        newest = "SELECT toUnixTimestamp64Milli(max(ingested_at)) FROM ledger"
+        large, small = tenant_name(client, 1), tenant_name(client, tenants // 2)
+        key = "SELECT idempotency_key FROM ledger WHERE tenant = {tenant:String} LIMIT 1"
+        found = client.query(key, parameters={"tenant": large}).result_rows
+        now_s = int(client.query(newest).result_rows[0][0]) // 1000
+        asked = Subject(now_s, large, small, str(found[0][0]), default_catalog(), LimitedAccounts())
+        _tell({"reads": [asdict(figures) for figures in measure_console(client, asked, only)]})
 
 
 def _numbers(text: str) -> list[int]:

@@ -122,6 +122,7 @@ KEYS = frozenset(
         "rejects_in_a_row",
         "reports",
         "restored",
+        "rows",
         "sample",
         "seed",
         "since",

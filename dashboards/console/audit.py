@@ -1,21 +1,23 @@
 """Which operations were seen that the catalog does not declare, and which are declared and were not seen.
 
-Read from the rollup, which knows operations but not types; of an operation that is not declared one row is looked
-up where the rollup saw it last, and says by what it was priced.
+Read from the sums of all tenants by time, which know how each operation was priced; of the few that are shown first,
+the rows of their last quarter hour say whose they were.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dashboards.console.desk import Ledger
-from dashboards.console.reading import NEWEST_MS
 from dashboards.console.spend import DAY_S, QUARTER_S, seconds_of
 from dashboards.console.text import iso
 from pipeline.catalog import Catalog
 
 DAYS = 31
-LOOKED_UP = 40
+LOOKED_UP = 12
+QUARTERS_MAX = 4
+"""Whose an operation was is looked up in so many quarter hours at most."""
 OPERATIONS_MAX = 5_000
 
 
@@ -26,11 +28,12 @@ class Undeclared:
     operation: str
     type: str
     pricing: str
-    """How its last row was priced; empty where too many are not declared to look each up."""
+    """How it was priced in its last quarter hour; unpriced, where that was in several ways."""
     events: int
     pico: int
     last_s: int
-    last_tenant: str
+    last_tenant: str = ""
+    """Empty where it was not looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +49,29 @@ def read_audit(ledger: Ledger, catalog: Catalog, now_s: int) -> Audit:
     """Compare the catalog with what the ledger has seen lately."""
     since = now_s - now_s % QUARTER_S - DAYS * DAY_S
     given = {"from_": iso(since), "to": iso(now_s - now_s % QUARTER_S + QUARTER_S)}
-    seen = ledger.rows("console_operations", **given, limit=OPERATIONS_MAX)
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in ledger.rows("console_seen", **given, limit=OPERATIONS_MAX):
+        lines.setdefault(row["operation"], []).append(row)
     declared = {name for version in catalog.versions for name in version.operations}
-    unknown = [row for row in seen if row["operation"] not in declared]
-    unknown.sort(key=lambda row: (row["pico_usd"] != 0, -row["events"]))
-    found = [
-        _look_up(ledger, row) if place < LOOKED_UP else _of(row, "", "") for place, row in enumerate(unknown)
-    ]
-    return Audit(since, tuple(found), tuple(sorted(declared - {row["operation"] for row in seen})))
+    unknown = [_put_together(of) for operation, of in lines.items() if operation not in declared]
+    unknown.sort(key=lambda one: (one.pricing != "unpriced", one.pico != 0, -one.events))
+    return Audit(since, tuple(_with_tenants(ledger, unknown)), tuple(sorted(declared - lines.keys())))
 
 
-def _look_up(ledger: Ledger, row: Mapping[str, Any]) -> Undeclared:
-    begin = seconds_of(row["last_quarter"])
-    given = {
-        "from_": iso(begin),
-        "to": iso(begin + QUARTER_S),
-        "tenant": row["last_tenant"],
-        "operation": row["operation"],
-    }
-    rows = ledger.rows("console_events", **given, after_ms=NEWEST_MS, limit=1)
-    return _of(row, rows[0]["type"], rows[0]["pricing"]) if rows else _of(row, "", "")
+def _put_together(lines: Sequence[Mapping[str, Any]]) -> Undeclared:
+    """Make one of an operation's lines; what corrections repeat of what they take back says nothing new."""
+    own = [row for row in lines if row["type"] != "correction"] or lines
+    newest = max(own, key=lambda row: (row["last_quarter"], row["pricing"] == "unpriced", row["events"]))
+    last = max(seconds_of(row["last_quarter"]) for row in lines)
+    events, pico = (sum(row[name] for row in lines) for name in ("events", "pico_usd"))
+    return Undeclared(newest["operation"], newest["type"], newest["pricing"], events, pico, last)
 
 
-def _of(row: Mapping[str, Any], kind: str, pricing: str) -> Undeclared:
-    last = seconds_of(row["last_quarter"])
-    return Undeclared(
-        row["operation"], kind, pricing, row["events"], row["pico_usd"], last, row["last_tenant"]
-    )
+def _with_tenants(ledger: Ledger, unknown: Sequence[Undeclared]) -> list[Undeclared]:
+    shown = unknown[:LOOKED_UP]
+    whose: dict[str, str] = {}
+    for quarter in list(dict.fromkeys(one.last_s for one in shown))[:QUARTERS_MAX]:
+        names = json.dumps([one.operation for one in shown if one.last_s == quarter])
+        rows = ledger.rows("console_last_users", at=iso(quarter), operations=names)
+        whose |= {row["operation"]: row["tenant"] for row in rows}
+    return [replace(one, last_tenant=whose.get(one.operation, "")) for one in unknown]

@@ -13,7 +13,7 @@ from dashboards.console.spend import Stretch
 from dashboards.console.text import context_word
 from queries.named import find_query
 
-MICRO = 10**6
+ALL = {"limit": str(2**32 - 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Kind:
     name: str
     title: str
     query: str
+    given: Mapping[str, str]
+    """What the query is told beside whose spend and of when."""
     key: tuple[str, ...]
     """The columns that name a line."""
     nothing: str
@@ -32,11 +34,11 @@ class Kind:
 KINDS = {
     one.name: one
     for one in (
-        Kind("principal", "Principal", "spend_by_principal", ("principal",), "unattributed"),
-        Kind("operation", "Operation", "spend_by_operation", ("operation",), "(none named)"),
-        Kind("action", "Action", "spend_by_action", ("action",), "(none named)"),
-        Kind("source", "Cost source", "spend_by_source", ("cost_source",), "(no component)"),
-        Kind("context", "Context", "spend_by_context", ("context_type", "context_name"), "unknown"),
+        Kind("principal", "Principal", "console_by", {"by": "principal"}, ("name",), "unattributed"),
+        Kind("operation", "Operation", "console_operations", ALL, ("operation",), "(none named)"),
+        Kind("action", "Action", "console_by", {"by": "action"}, ("name",), "(none named)"),
+        Kind("source", "Cost source", "console_sources", {}, ("cost_source",), "(no component)"),
+        Kind("context", "Context", "console_contexts", {}, ("context_type", "context_name"), "unknown"),
     )
 }
 
@@ -64,32 +66,29 @@ def read_lines(  # noqa: PLR0913, PLR0917 - what a page of lines is
 ) -> list[Line]:
     """Read a page of lines, the dearest first."""
     query = find_query(kind.query)
-    bound = query.bind({"tenant": tenant, "from": over.between["from_"], "to": over.between["to"]})
+    between = {"from": over.between["from_"], "to": over.between["to"]}
+    bound = query.bind({"tenant": tenant, **between, **kind.given})
     key = ", ".join(f"toString({name})" for name in kind.key)
     given = {**bound, "after_pico": str(after.pico if after else 2**127 - 1), "row_limit": str(limit)}
     marks = []
     for number, part in enumerate(after.key if after else ("",) * len(kind.key)):
         given[f"after_{number}"] = part
         marks.append(f"{{after_{number}:String}}")
-    pico = "toInt128(cost_micro_usd) * 1000000 + residual_pico_usd"
     sql = (
-        f"SELECT *, {pico} AS page_pico FROM (\n{query.sql}\n) "  # noqa: S608 - names of our own; values are bound
-        "WHERE page_pico < {after_pico:Int128} "
-        f"OR (page_pico = {{after_pico:Int128}} AND ({key}) > ({', '.join(marks)})) "
-        f"ORDER BY page_pico DESC, {key} LIMIT {{row_limit:UInt32}}"
+        f"SELECT * FROM (\n{query.sql}\n) "  # noqa: S608 - names of our own; values are bound
+        "WHERE pico_usd < {after_pico:Int128} "
+        f"OR (pico_usd = {{after_pico:Int128}} AND ({key}) > ({', '.join(marks)})) "
+        f"ORDER BY pico_usd DESC, {key} LIMIT {{row_limit:UInt32}}"
     )
-    names = [*query.columns, "page_pico"]
-    rows = [
-        dict(zip(names, row, strict=True)) for row in ledger.client.query(sql, parameters=given).result_rows
-    ]
-    return [_line(kind, row) for row in rows]
+    found = ledger.client.query(sql, parameters=given).result_rows
+    return [_line(kind, dict(zip(query.columns, row, strict=True))) for row in found]
 
 
 def _line(kind: Kind, row: Mapping[str, Any]) -> Line:
     key = tuple(str(row[name]) for name in kind.key)
     label = context_word(row) if kind.name == "context" else "".join(key)
     shown = kind.nothing if label in {"", "@unattributed"} else label
-    return Line(shown, key, row.get("events"), int(row["page_pico"]))
+    return Line(shown, key, row["events"], int(row["pico_usd"]))
 
 
 def shares(lines: Sequence[Line]) -> list[int]:

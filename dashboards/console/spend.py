@@ -68,8 +68,13 @@ class Stretch:
 
 
 def stretch(name: str, now_s: int, zone: Zone) -> Stretch:
-    """Give the stretch of a name that ends with the running quarter hour; an unknown name is today."""
-    end = now_s - now_s % QUARTER_S + QUARTER_S
+    """Give the stretch of a name; an unknown name is today.
+
+    It ends with the running quarter hour, or with the running hour where its steps are hours and more: so the first
+    bar is whole, and whole hours are read from their sums.
+    """
+    unit = HOUR_S if _LENGTHS.get(name, (0, 0))[1] >= HOUR_S else QUARTER_S
+    end = now_s - now_s % unit + unit
     starts = window_starts(zone.info, now_s)
     if name == "month":
         return Stretch(name, starts.month_s, end, DAY_S, zone)

@@ -1,7 +1,8 @@
--- What tenants cost, the dearest first and page by page, from the rollup.
+-- What tenants cost, the dearest first and page by page: whole days (of UTC) from the sums by day, whole hours at both
+-- ends from the sums by hour, and what is left from the rollup.
 --
--- Asked in the very words of the projection, so that it is summed once and not by tenant and quarter hour before.
--- An amount is right up to 9.2 trillion USD.
+-- Asked in the very words of the projections, so that nothing is summed twice. An amount is right up to 9.2 trillion
+-- USD.
 --
 -- Parameters:
 --   from String              from this moment on, on a quarter hour (UTC where it names no offset)
@@ -15,16 +16,56 @@
 --   tenant    who pays
 --   events    rows, corrections among them
 --   pico_usd  Int128, exactly
+WITH
+    parseDateTimeBestEffort({from:String}, 'UTC') AS begin,
+    greatest(parseDateTimeBestEffort({to:String}, 'UTC'), begin) AS end,
+    least(toStartOfHour(begin + INTERVAL 3599 SECOND), end) AS first_hour,
+    greatest(toStartOfHour(end), first_hour) AS after_hours,
+    least(toStartOfDay(first_hour + INTERVAL 86399 SECOND), after_hours) AS first_day,
+    greatest(toStartOfDay(after_hours), first_day) AS after_days
 SELECT
     tenant,
-    count() AS events,
-    toInt128(sum(cost_micro_usd)) * 1000000 + sum(residual_pico_usd) AS pico_usd
-FROM ledger
-WHERE toStartOfFifteenMinutes(occurred_at) >= parseDateTimeBestEffort({from:String}, 'UTC')
-  AND toStartOfFifteenMinutes(occurred_at) < parseDateTimeBestEffort({to:String}, 'UTC')
-  AND ({search:String} = ''
-       OR positionCaseInsensitiveUTF8(tenant, {search:String}) > 0
-       OR tenant IN (SELECT arrayJoin(JSONExtract({names:String}, 'Array(String)'))))
+    sum(counted) AS events,
+    toInt128(sum(micro)) * 1000000 + sum(rest) AS pico_usd
+FROM (
+    SELECT
+        tenant, count() AS counted, sum(cost_micro_usd) AS micro, sum(residual_pico_usd) AS rest
+    FROM ledger
+    WHERE toStartOfDay(toStartOfFifteenMinutes(occurred_at)) >= first_day
+      AND toStartOfDay(toStartOfFifteenMinutes(occurred_at)) < after_days
+    GROUP BY tenant
+    UNION ALL
+    SELECT
+        tenant, count() AS counted, sum(cost_micro_usd) AS micro, sum(residual_pico_usd) AS rest
+    FROM ledger
+    WHERE toStartOfHour(toStartOfFifteenMinutes(occurred_at)) >= first_hour
+      AND toStartOfHour(toStartOfFifteenMinutes(occurred_at)) < first_day
+    GROUP BY tenant
+    UNION ALL
+    SELECT
+        tenant, count() AS counted, sum(cost_micro_usd) AS micro, sum(residual_pico_usd) AS rest
+    FROM ledger
+    WHERE toStartOfHour(toStartOfFifteenMinutes(occurred_at)) >= after_days
+      AND toStartOfHour(toStartOfFifteenMinutes(occurred_at)) < after_hours
+    GROUP BY tenant
+    UNION ALL
+    SELECT
+        tenant, count() AS counted, sum(cost_micro_usd) AS micro, sum(residual_pico_usd) AS rest
+    FROM ledger
+    WHERE toStartOfFifteenMinutes(occurred_at) >= begin
+      AND toStartOfFifteenMinutes(occurred_at) < first_hour
+    GROUP BY tenant
+    UNION ALL
+    SELECT
+        tenant, count() AS counted, sum(cost_micro_usd) AS micro, sum(residual_pico_usd) AS rest
+    FROM ledger
+    WHERE toStartOfFifteenMinutes(occurred_at) >= after_hours
+      AND toStartOfFifteenMinutes(occurred_at) < end
+    GROUP BY tenant
+)
+WHERE {search:String} = ''
+   OR positionCaseInsensitiveUTF8(tenant, {search:String}) > 0
+   OR tenant IN (SELECT arrayJoin(JSONExtract({names:String}, 'Array(String)')))
 GROUP BY tenant
 HAVING pico_usd < {after_pico:Int128} OR (pico_usd = {after_pico:Int128} AND tenant > {after_tenant:String})
 ORDER BY pico_usd DESC, tenant

@@ -192,7 +192,7 @@ def _line(one: Undeclared, zone: Zone) -> Sequence[Any]:
         "/events",
         one.operation or "(none named)",
         operation=one.operation,
-        tenant=one.last_tenant,
+        tenant=one.last_tenant or None,
         range="month",
     )
     return [
@@ -201,5 +201,5 @@ def _line(one: Undeclared, zone: Zone) -> Sequence[Any]:
         grouped(one.events),
         money(one.pico),
         zone.stamp(one.last_s, seconds=False),
-        link("/tenant", one.last_tenant, tenant=one.last_tenant),
+        link("/tenant", one.last_tenant, tenant=one.last_tenant) if one.last_tenant else "",
     ]
