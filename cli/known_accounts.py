@@ -23,6 +23,11 @@ def known_accounts(file: Path | None, control: str | None, *, may_be_away: bool 
         if not may_be_away:
             raise
         return given
+    return both(given, kept)
+
+
+def both(given: Accounts, kept: Accounts) -> Accounts:
+    """Put the accounts of a file over those of a control store."""
     defaults = kept.defaults if given.defaults == Account("") else given.defaults
     return Accounts({**kept.tenants, **given.tenants}, defaults)
 

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted, 141 when the read
 """
 
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -134,7 +135,10 @@ def root(
 
 def main() -> None:
     """Run the program with the arguments of this process and leave with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.disable()
+    gc.freeze()  # the interpreter searches for garbage once more when it ends: seconds, for what ends with it
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -218,7 +218,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     with (
         quiet_stdout(),
         analysts_beside(analysts_port, options.ledger),
-        stripe_beside(stripe, options.ledger, state, accounts) as told,
+        stripe_beside(stripe, options.ledger, state, control, accounts) as told,
     ):
         if options.paths or not (brokers and topic):
             summary = run_files(options)

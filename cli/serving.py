@@ -121,7 +121,9 @@ def run_service(options: ServeOptions) -> None:
     with ExitStack() as stack, _stopping(stop):
         services, parts, desk = _open(options, stack)
         parts.metrics += stack.enter_context(
-            stripe_beside(options.stripe, options.ledger or "", options.state, options.accounts)
+            stripe_beside(
+                options.stripe, options.ledger or "", options.state, options.control, options.accounts
+            )
         )
         stack.enter_context(analysts_beside(options.analysts_port, options.ledger or ""))
         if options.ledger:

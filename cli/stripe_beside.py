@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def stripe_beside(
-    wanted: bool, ledger: str, state: Path | None, accounts: Path | None
+    wanted: bool, ledger: str, state: Path | None, control: str | None, accounts: Path | None
 ) -> Iterator[list[Callable[[], bytes]]]:
     """Report to Stripe beside the body where `wanted`, and once more when it is done; gives the metrics of that.
 
@@ -21,5 +21,5 @@ def stripe_beside(
         yield []
         return
     loops = import_module("cli.stripe_loops")  # the SDK takes its time: only who wants it waits for it
-    with loops.beside(ledger, state, accounts) as metrics:
+    with loops.beside(ledger, state, control, accounts) as metrics:
         yield [metrics]

@@ -14,6 +14,7 @@ import stripe as sdk
 import structlog
 import typer
 
+from billing import accounts as stored
 from billing.binding import bind, meter_ids
 from billing.meters import Declaration, load_meters
 from billing.outbox import Stamp
@@ -21,6 +22,7 @@ from billing.planning import Planning
 from billing.restore import FileMark, notice_restore
 from billing.store import Store, open_store
 from cli.clock import SystemClock
+from cli.known_accounts import both
 from pipeline.accounts import Accounts, load_accounts
 from pipeline.errors import UsageError
 from sinks.stripe import API_VERSION, SDK_VERSION, Key, account_of, make_client, read_key
@@ -89,7 +91,7 @@ class Desk:
     now: int
 
     def customer_of(self, tenant: str) -> str:
-        """Name the customer that the accounts file has for a tenant, or none."""
+        """Name the customer that the accounts have for a tenant, or none."""
         return self.accounts.get(tenant).stripe_customer
 
     def planning(self, *, running: bool) -> Planning:
@@ -108,17 +110,18 @@ def open_desk(  # noqa: PLR0913, PLR0917 - what the flags say
 ) -> Iterator[Desk]:
     """Open the control store and what goes with it.
 
-    Raises `UsageError` where the key is of another account than the store is for.
+    The tenants are those of the control store and of the accounts file, which wins for whom it names. Raises
+    `UsageError` where the key is of another account than the store is for.
     """
     declaration = load_meters(meters)
-    known = load_accounts(accounts) if accounts else Accounts()
+    given = load_accounts(accounts) if accounts else Accounts()
     client = make_client(key, url) if key else None
     store = open_store(control or f"sqlite:///{state.absolute() / 'control.db'}")
     try:
         if client and key:
             bind(store, account_of(client), is_live=key.is_live)
         mark = FileMark(state.absolute() / "control.mark")
-        desk = Desk(store, mark, declaration, known, client, now())
+        desk = Desk(store, mark, declaration, both(given, stored.accounts(store)), client, now())
         notice_restore(store, mark, desk.now)
         yield desk
     finally:

@@ -196,15 +196,17 @@ def _keep_turning(scheduler: Scheduler, loop: Loop, stop: threading.Event) -> No
 
 
 @contextmanager
-def beside(ledger: str, state: Path | None, accounts: Path | None) -> Iterator[Callable[[], bytes]]:
+def beside(
+    ledger: str, state: Path | None, control: str | None, accounts: Path | None
+) -> Iterator[Callable[[], bytes]]:
     """Run the loops beside another command; when it is done, plan and push once more. Gives their metrics.
 
-    The rest comes from the variables that `millrace stripe` knows: MILLRACE_METERS, MILLRACE_CONTROL and so on.
+    The rest comes from the variables that `millrace stripe` knows: MILLRACE_METERS, MILLRACE_STRIPE_LIVE and so on.
     """
     log_to_stderr(verbose=False)
     named, live = os.environ.get("MILLRACE_METERS"), os.environ.get("MILLRACE_STRIPE_LIVE", "")
     key = read_key_of_environment(live.lower() in {"1", "true", "yes", "on"})
-    url, control = os.environ.get("MILLRACE_STRIPE_URL", ""), os.environ.get("MILLRACE_CONTROL")
+    url = os.environ.get("MILLRACE_STRIPE_URL", "")
     meters = Path(named) if named else None
     with open_desk(state or Path(".millrace"), control, meters, accounts, key, url) as desk:
         if desk.client is None:

@@ -73,3 +73,22 @@ def test_without_a_key_the_run_does_not_begin(folder):
     said = millrace(folder, "run", "events.jsonl", "--ledger", ledger, "--stripe", code=2)
     assert "set STRIPE_SECRET_KEY, or leave --stripe out" in said
     assert not (folder / "ledger").exists()
+
+
+def test_the_control_store_that_a_flag_names_has_the_tenants_and_the_outbox(folder):
+    """`--control` means the same to the run, to what reports beside it, and to `millrace stripe`."""
+    account = Account(lambda: int(time.time()))
+    control = ["--control", f"sqlite:///{folder}/elsewhere.db"]
+    with FakeServer(Wire(account)) as server:
+        key = {"STRIPE_SECRET_KEY": "sk_test_double", "MILLRACE_STRIPE_URL": server.url}
+        key["MILLRACE_METERS"] = str(folder / "meters.toml")
+        ledger = ["--ledger", f"chdb://{folder}/ledger"]
+        millrace(folder, "tenants", "add", "acme", *control)
+        millrace(folder, "stripe", "setup", "--create-customers", "--yes", *control, **key)
+        millrace(folder, "run", "events.jsonl", *ledger, *control, "--stripe", **key)
+        said = millrace(folder, "stripe", "reconcile", *ledger, *control, "--format", "json", **key)
+    (book,) = json.loads(said)["books"]
+    assert (book["tenant"], book["ledger"], book["owed"]) == ("acme", "40", "0")
+    (customer,) = account.of_kind("customer")
+    assert account.sum("millrace_calls", customer["id"], 0, 2**40) == 40
+    assert not (folder / ".millrace" / "control.db").exists()
