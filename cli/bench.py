@@ -47,7 +47,11 @@ def bench(  # noqa: PLR0913, PLR0917 - one argument for each flag
         ),
     ] = False,
     from_kafka: Annotated[
-        bool, typer.Option("--from-kafka", help="Also those who read a topic, the broker on the same cores.")
+        bool,
+        typer.Option(
+            "--from-kafka",
+            help="Also those who read a topic, the broker on the same cores; with --profile a run over it.",
+        ),
     ] = False,
     brokers: Annotated[
         str | None,
@@ -105,7 +109,7 @@ def bench(  # noqa: PLR0913, PLR0917 - one argument for each flag
     folder.mkdir(parents=True, exist_ok=True)
     bench_ = Bench(folder, seed, _numbers(workers), peers.absolute() if peers else None, brokers)
     if memory or profile:
-        found = (bench_.memory if memory else bench_.profile)(events)
+        found = bench_.memory(events) if memory else bench_.profile(events, with_kafka=from_kafka)
         typer.echo(json.dumps(found) if json_ else found["table"])
         return
     if flat or horizon or latency:

@@ -125,11 +125,16 @@ class Bench:
             found = bench_latency.measure(self.folder, plan, kafka, self.seed, tell_user)
         return self.circumstances() | {"most_events_per_second": most} | found
 
-    def profile(self, events: int) -> dict[str, Any]:
-        """Where the time of a run goes, stage by stage."""
-        competitor, given = self.ours(max(self.workers)), self.input(events)
-        Course(self.folder).run(competitor, self.input(WARM_UP_EVENTS))
-        lap = asdict(Course(self.folder).run(competitor, given, is_profiled=True).lap)
+    def profile(self, events: int, *, with_kafka: bool = False) -> dict[str, Any]:
+        """Where the time of a run goes, stage by stage; `with_kafka` of one over a topic."""
+        most, given = max(self.workers), self.input(events)
+        competitor = millrace_from_kafka(most, bench_lap.__name__) if with_kafka else self.ours(most)
+        with self._kafka([competitor]) as (kafka, why_not):
+            if why_not:
+                raise MillraceError(f"a run over a topic is not profiled: {why_not}")
+            course = Course(self.folder, kafka=kafka)
+            course.run(competitor, self.input(WARM_UP_EVENTS))
+            lap = asdict(course.run(competitor, given, is_profiled=True).lap)
         return {**lap, "table": stage_table(lap)}
 
     @staticmethod

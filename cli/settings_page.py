@@ -24,6 +24,7 @@ _OUTRO = """\
 | variable | what it names |
 |---|---|
 | `MILLRACE_TEST_KAFKA` | a Kafka to test with: host:port |
+| `MILLRACE_TEST_PEERS` | a folder of the environments of the benchmark's peers |
 | `MILLRACE_TEST_CLICKHOUSE` | a ClickHouse server: http://user:password@host:8123 |
 | `MILLRACE_TEST_DATABASE_URL` | a database for the control store, where a test takes a URL |
 | `MILLRACE_TEST_POSTGRES` | a PostgreSQL server: postgresql://user@host/database |

@@ -155,3 +155,15 @@ def test_what_children_use_is_seen_while_they_are_there() -> None:
     child.communicate(b"")
     assert cpu > 0
     assert peak > 64 << 20
+
+
+def test_the_profile_of_a_topic_tells_what_its_records_take(
+    real_kafka: AnyKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_parts, "WARM_UP_EVENTS", 1000)
+    before = set(real_kafka.admin().list_topics(timeout=10).topics)
+    found = Bench(tmp_path, 1, [1], None, real_kafka.address).profile(1000, with_kafka=True)
+    stages = found["found"]["stages"]
+    assert {"read: Kafka", "read: Kafka's client", "read: Kafka's records", "insert"} <= set(stages)
+    assert "read" not in stages
+    assert set(real_kafka.admin().list_topics(timeout=10).topics) - before <= {"__consumer_offsets"}
