@@ -25,11 +25,11 @@ def test_the_page_is_what_the_figures_come_to() -> None:
 
 def test_sizes_follow_from_the_figures() -> None:
     """A million a second, sized twice: 2 x 2 cores of our own, 2 x 4 x 2 of the engine, merging among them."""
-    size = size_of(1_000_000, ROUND)
+    size = size_of(1_000_000, replace(ROUND, key_bytes=4.0), 1)
     assert (size.processes, size.partitions, size.nodes) == (2, 8, 2)
-    assert size.keys == 86_400_000_000
-    assert size.key_bytes == 2 * 86_400_000_000 * 40
-    assert size.restart_s == 86_400_000_000 // 4 // 1_000_000
+    assert size.keys == 3_600_000_000
+    assert size.key_bytes == 2 * 3_600_000_000 * 4
+    assert size.restart_s == 3_600_000_000 // 4 // 1_000_000
     assert size.storage_bytes == 1_000_000 * 30 * 86_400 * 100
 
 
@@ -39,6 +39,12 @@ def test_sizes_follow_from_the_figures() -> None:
 def test_a_rate_is_measured_where_one_process_ran_with_the_headroom(rate: int, is_measured: bool) -> None:
     assert size_of(rate, ROUND).is_measured is is_measured
     assert (rate * HEADROOM <= ROUND.events_a_second) is is_measured
+
+
+def test_keys_that_no_process_can_hold_are_more_processes() -> None:
+    size = size_of(1_000_000, ROUND, 24)
+    assert size.key_bytes == 2 * 86_400_000_000 * 40
+    assert size.processes == 108  # 64 GB each
 
 
 def test_small_rates_need_one_of_each() -> None:
