@@ -38,8 +38,8 @@ _EPOCH = timedelta(days=365)
 class CommitPolicy:
     """When a lane makes its pending block durable: at so many rows or bytes, or at that age."""
 
-    rows: int = 250_000
-    bytes: int = 128 << 20
+    rows: int = 500_000
+    bytes: int = 192 << 20
     age_ms: int = 2_000
 
 

@@ -26,7 +26,7 @@ from sinks.inserts import insert_rows, says_disk_full
 
 EMBEDDED_DATABASE = "millrace"
 _locks: dict[str, int] = {}
-_ENGINE = {"os_threads_nice_value_merge_mutate": 10}
+_ENGINE = {"os_threads_nice_value_merge_mutate": 15}
 """Parts are merged in what time the run leaves: a merge costs a row more than its insert, and no one waits for it."""
 _ROOM_BYTES = 8 << 20
 """What must be free before tables are made: a disk that is full then leaves files that cannot be read again."""
