@@ -63,6 +63,7 @@ class FileMark:
         own = f"{os.getpid()}-{get_ident()}"  # two senders may write at once, and the later one may be the older
         partial = self.path.with_name(f".{self.path.name}.{own}.partial")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # a store elsewhere makes no folder for it
             partial.write_text(json.dumps({"serial": serial, "at": now}), encoding="utf-8")
             partial.replace(self.path)
         except OSError as error:
