@@ -27,6 +27,10 @@ LAP_SECONDS_MAX = 3600
 _READ = 1 << 24
 
 
+class LapFailedError(MillraceError):
+    """A lap ended without an answer: nothing is known of who ran it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A lap from inside and from outside: `total_seconds` from the start of the process to its end."""
@@ -134,7 +138,7 @@ class Course:
             lap = read_lap(Path(job.answer))
         except (OSError, ValueError):
             why = " ".join(last) or f"it ended with status {status}"
-            raise MillraceError(f"the lap of {competitor.name} failed: {why}") from None
+            raise LapFailedError(f"the lap of {competitor.name} failed: {why}") from None
         return Measured(lap, total, usage.ru_utime + usage.ru_stime)
 
 

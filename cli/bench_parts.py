@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from benchmarks import bench_goals, horizon, latency
-from benchmarks.bench import Course, as_json, run_rounds
+from benchmarks.bench import Course, LapFailedError, as_json, run_rounds
 from benchmarks.bench_field import KAFKA, OTHERS, Competitor, chosen, millrace, millrace_from_kafka
 from benchmarks.bench_input import Input, InputPlan, make_input, repeated
 from benchmarks.bench_machine import this_machine
@@ -53,8 +53,8 @@ class Bench:
             here = [c for c in competitors if c.name not in left_out]
             machine = this_machine(max((c.workers for c in here), default=1))
             given, course = self.input(events), Course(self.folder, self.environments, kafka)
-            warm_up = self.input(WARM_UP_EVENTS)
-            run_rounds(course, here, warm_up, 1, lambda said: tell_user(f"warm-up, {said}"))
+            left_out |= self._warmed_up(course, here)
+            here = [c for c in here if c.name not in left_out]
             standings = run_rounds(course, here, given, rounds, tell_user)
         return {
             **self.circumstances(),
@@ -64,6 +64,19 @@ class Bench:
             "competitors": as_json(standings),
             "left_out": left_out,
         }
+
+    def _warmed_up(self, course: Course, here: list[Competitor]) -> dict[str, str]:
+        """Let everyone run once with few events; the peers who cannot here, by name, and why."""
+        warm_up, failed = self.input(WARM_UP_EVENTS), {}
+        for competitor in here:
+            try:
+                run_rounds(course, [competitor], warm_up, 1, lambda said: tell_user(f"warm-up, {said}"))
+            except LapFailedError as error:
+                if not competitor.environment:
+                    raise
+                failed[competitor.name] = str(error)
+                tell_user(f"left out: {error}")
+        return failed
 
     def everyone(self) -> list[Competitor]:
         """All who can run, Millrace first."""

@@ -168,3 +168,20 @@ def test_the_profile_of_a_topic_tells_what_its_records_take(
     assert {"read: Kafka", "read: Kafka's client", "read: Kafka's records", "insert"} <= set(stages)
     assert "read" not in stages
     assert set(real_kafka.admin().list_topics(timeout=10).topics) - before <= {"__consumer_offsets"}
+
+
+def test_a_peer_that_cannot_run_is_left_out_with_what_it_said_and_one_of_ours_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "peers" / "pathway" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho there is no such framework >&2; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(bench_parts, "WARM_UP_EVENTS", 1000)
+    found = Bench(tmp_path, 1, [2], tmp_path / "peers").compare(1000, 1, [YARDSTICK_B, "pathway"])
+    assert [c["name"] for c in found["competitors"]] == [YARDSTICK_B]
+    assert found["left_out"] == {"pathway": "the lap of pathway failed: there is no such framework"}
+    broken = [replace(c, module="benchmarks.gone") for c in OTHERS if c.name == YARDSTICK_B]
+    monkeypatch.setattr(Bench, "everyone", lambda _self: broken)
+    with pytest.raises(MillraceError, match=r"the lap of yardstick-b failed: .*gone"):
+        Bench(tmp_path, 1, [2], None).compare(1000, 1, [])
