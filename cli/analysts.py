@@ -47,7 +47,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
     rows_max: RowsOption = 1_000_000,
     development: DevelopmentOption = False,
 ) -> None:
-    """Serve an embedded ledger to clickhouse-connect, curl and tools like them, until SIGTERM."""
+    """Serve an embedded ledger to Grafana, DBeaver, clickhouse-connect and curl, until SIGTERM."""
     url = named_ledger(ledger)
     folder = folder_of(url)
     account = account_of(user, is_development=development)

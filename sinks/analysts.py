@@ -1,8 +1,9 @@
 """The analysts' door: an embedded ledger over ClickHouse's HTTP protocol, on loopback, for reading only.
 
-clickhouse-connect and curl ask it as they ask a server; so do tools that take plain HTTP answers. Whoever asks has
-one user and one password. Every statement passes the gate (`sinks.analysts_gate`) and runs in a session that the
-engine itself holds read-only, with limits on time, rows, bytes and memory that it cannot change.
+clickhouse-connect, clickhouse-go (and with it Grafana's ClickHouse source), the JDBC driver (and with it DBeaver) and
+curl ask it as they ask a server. Whoever asks has one user and one password. Every statement passes the gate
+(`sinks.analysts_gate`) and runs in a session that the engine itself holds read-only, with limits on time, rows, bytes
+and memory that it cannot change.
 """
 
 import base64
@@ -24,9 +25,13 @@ import chdb
 from pipeline.errors import UsageError
 from sinks.analysts_gate import DATABASE, STATEMENT_MAX, Gate, RefusedError
 from sinks.clickhouse import connect
+from sinks.compressed import compressed
 from sinks.http_front import Handler
+from sinks.native_revision import UnknownTypeError, with_revision
 
 _BODY_MAX = 2 * STATEMENT_MAX
+_CHUNK_HEAD_MAX = 256
+_HEX = re.compile(rb"[0-9a-fA-F]{1,8}")
 _CODE = re.compile(r"Code: (\d+)")
 _FORMAT = re.compile(r"\bFORMAT (\w+)")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`")
@@ -37,6 +42,8 @@ _SETTINGS = re.compile(
     r"|low_cardinality_allow_in_native_format"
 )
 """What a client may set for its answer; what is in `Limits` it may lower."""
+_OF_WRITING = re.compile(r"(wait_for_)?async_insert\w*|insert_\w+")
+"""Says how to write, and the JDBC driver says it with each question; nothing is written here, so it is let be."""
 _REFUSED, _BUSY, _DENIED, _READONLY, _UNKNOWN = 497, 202, 516, 164, 1002
 
 
@@ -83,6 +90,7 @@ class _Answer:
     body: bytes
     form: str
     rows: int
+    rows_read: int
 
 
 class _AskedError(Exception):
@@ -136,8 +144,12 @@ class Door(ThreadingHTTPServer):
             form = _form_of(given)
             named = _FORMAT.findall(_QUOTED.sub("''", text))
             result = handle.query(text, form, params=bound)
-            return _Answer(result.bytes() or b"", named[-1] if named else form, result.rows_read())
-        except RefusedError as error:
+            body, form = result.bytes() or b"", named[-1] if named else form
+            revision = _revision(given) if form == "Native" else 0
+            return _Answer(
+                with_revision(body, revision), form, result.rows_read(), result.storage_rows_read()
+            )
+        except (RefusedError, UnknownTypeError) as error:
             raise _AskedError(HTTPStatus.FORBIDDEN, _REFUSED, f"{error}. (ACCESS_DENIED)") from error
         except _AskedError:
             raise
@@ -152,7 +164,7 @@ class Door(ThreadingHTTPServer):
         settings["result_overflow_mode"] = "throw"
         settings["timeout_overflow_mode"] = "throw"
         for name, value in given.items():
-            if name in _TRANSPORT or name.startswith("param_"):
+            if name in _TRANSPORT or name.startswith("param_") or _OF_WRITING.fullmatch(name):
                 continue
             if name in self.limits.settings():
                 wanted = value.partition(".")[0]
@@ -183,6 +195,7 @@ _TRANSPORT = frozenset((
     "wait_end_of_query", "client_protocol_version", "send_progress_in_http_headers", "buffer_size", "user", "password",
     "http_headers_progress_interval_ms", "enable_http_compression", "default_format", "role", "quota_key",
     "cancel_http_readonly_queries_on_client_close", "result_overflow_mode", "timeout_overflow_mode",
+    "network_compression_method", "network_zstd_compression_level",
 ))  # fmt: skip
 
 
@@ -191,8 +204,11 @@ class _Handler(Handler):
 
     server: Door  # type: ignore[assignment]
     timeout = 30
+    _came = 0
+    """Bytes of the body in chunks so far."""
 
     def _serve(self) -> None:
+        self._came = 0
         parts = urlsplit(self.path)
         given = dict(parse_qsl(parts.query, keep_blank_values=True))
         try:
@@ -204,33 +220,45 @@ class _Handler(Handler):
         except _AskedError as error:
             self._refuse(error)
             return
-        summary = json.dumps({"read_rows": str(answer.rows), "written_rows": "0"})
+        told = {"read_rows": answer.rows_read, "written_rows": 0, "result_rows": answer.rows}
+        summary = json.dumps({name: str(count) for name, count in told.items()})
         headers = {
             "X-ClickHouse-Summary": summary,
             "X-ClickHouse-Timezone": "UTC",
             "X-ClickHouse-Format": answer.form,
             "X-ClickHouse-Server-Display-Name": "millrace",
         }
-        self._reply(HTTPStatus.OK, answer.body, headers)
+        body = b"".join(compressed(answer.body)) if given.get("compress") == "1" else answer.body
+        self._reply(HTTPStatus.OK, body, headers)
 
     def _ask(self, path: str, given: dict[str, str]) -> _Answer:
         if path != "/" or self.command not in {"GET", "POST", "HEAD"}:
             raise _AskedError(HTTPStatus.NOT_FOUND, _UNKNOWN, "statements are sent to /")
         size = self.headers.get("Content-Length") or "0"
         if not size.isdecimal() or int(size) > _BODY_MAX:
-            self.close_connection = True
-            raise _AskedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _REFUSED, f"a statement has {_BODY_MAX} bytes"
-            )
-        if "chunked" in (self.headers.get("Transfer-Encoding") or ""):
-            self.close_connection = True
-            raise _AskedError(HTTPStatus.LENGTH_REQUIRED, _REFUSED, "nothing is written here: say the length")
+            raise self._too_long()
         if form := self.headers.get("X-ClickHouse-Format"):
             given["default_format"] = form
         sql, data = self._statement(given)
         if data is not None:
             sql += b"\n" + data  # as ClickHouse does: what the address begins the body may go on with
         return self.server.ask(sql.decode(errors="replace"), given)
+
+    def _chunk(self) -> bytes:
+        """A piece of a body whose length is not said before; the JDBC driver sends statements so."""
+        digits = self.rfile.readline(_CHUNK_HEAD_MAX).partition(b";")[0].strip()
+        self._came += int(digits, 16) if _HEX.fullmatch(digits) else _BODY_MAX + 1
+        if self._came > _BODY_MAX:
+            raise self._too_long()
+        data = self.rfile.read(int(digits, 16))
+        self.rfile.readline(_CHUNK_HEAD_MAX)
+        return data
+
+    def _too_long(self) -> _AskedError:
+        self.close_connection = True
+        return _AskedError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _REFUSED, f"a statement has {_BODY_MAX} bytes"
+        )
 
     def _check_account(self, given: dict[str, str]) -> None:
         user = self.headers.get("X-ClickHouse-User") or given.get("user", "")
@@ -273,6 +301,12 @@ def analysts_served(
     finally:
         door.shutdown()
         door.close()
+
+
+def _revision(given: dict[str, str]) -> int:
+    """The version of the protocol that a client names; 0: none, or one that is asked for nothing more."""
+    named = given.get("client_protocol_version", "")
+    return int(named) if named.isdecimal() and len(named) < 10 else 0  # noqa: PLR2004 - far more than there are
 
 
 def _form_of(given: dict[str, str]) -> str:

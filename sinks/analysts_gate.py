@@ -83,6 +83,7 @@ class Gate:
         if kind == "TableIdentifier" or kind.startswith(("ShowCreate", "Exists")):
             self._judge_table(name if kind == "TableIdentifier" else ".".join(name.split()))
         elif kind == "Identifier":
+            name = ".".join(name.split(".")[:2])  # a column may follow: system.tables.database
             database, dot, table = name.partition(".")
             if name in CLOSED_TABLES or (dot and database == DATABASE and table in CLOSED_TABLES):
                 raise _closed(name)
@@ -103,7 +104,8 @@ class Gate:
 
     def _judge_function(self, name: str) -> None:
         lower = name.lower()
-        is_outside = lower in self.table_functions and name not in _TABLE_FUNCTIONS and lower != "format"
+        is_own = name in _TABLE_FUNCTIONS or lower in {"format", "values"}
+        is_outside = lower in self.table_functions and not is_own
         if is_outside or _CLOSED_FUNCTIONS.fullmatch(lower):
             msg = f"the function {name} reaches out of the ledger and is not let through"
             raise RefusedError(msg)
