@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +83,19 @@ class _Service:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), headers
         )
-        with urllib.request.urlopen(request) as response:  # noqa: S310
-            answer: dict[str, Any] = json.load(response)
+        try:
+            with urllib.request.urlopen(request) as response:  # noqa: S310
+                answer: dict[str, Any] = json.load(response)
+        except urllib.error.HTTPError as error:
+            raise MillraceError(self._refused(error)) from error
         return answer
+
+    def _refused(self, error: urllib.error.HTTPError) -> str:
+        """Say what the service said, and what to look at where its store is away."""
+        said = f"the service answers {error.code}: {error.read().decode(errors='replace')[:300]}"
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+            return said
+        return f"{said}; look whether the database that --control names answers"
 
     def cpu_s(self) -> float:
         """What the process has used of a core so far."""

@@ -3,14 +3,16 @@
 import hashlib
 import hmac
 import json
+import shutil
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from caps_stage import NOON_MS, caps_stage, migrated_url
+from caps_stage import NOON_MS, caps_stage, make_stage, migrated_url
 
 from billing.alerts import ATTEMPTS_MAX, Courier, list_deliveries, pause_ms, prune_alerts, replay, standing
 from billing.asks import Authorize, Settle
@@ -215,6 +217,35 @@ def test_alerts_go_to_the_decisions_topic_too():
             raise MillraceError("away")
 
     assert not AlertTopic("usage-decisions", Away()).send(letter, 0).is_taken
+
+
+def test_a_real_topic_gets_what_was_told_under_tenant_window_and_kind(tmp_path, empty_store, kafka):
+    """From a refusal under a cap to the record that a consumer reads."""
+    shutil.copy(empty_store, tmp_path / "control.db")
+    stage = make_stage(f"sqlite:///{tmp_path}/control.db")
+    topic = kafka.create_topic("alerts", **({"cleanup.policy": "compact"} if kafka.is_real else {}))
+    (target,) = targets_of(AlertOptions(decisions_topic=topic, brokers=kafka.address))
+    stage.limit("acme", day="0.001")
+    stage.ask(Settle("acme", 1_000, key="all"))
+    stage.ask(Authorize("acme", 1))
+    courier = Courier(stage.store, [target], stage.clock.now_ms, lambda _: 0, [target.name])
+    while courier.turn():
+        pass
+    consumer, found = kafka.consumer(topic), []
+    until = time.monotonic() + 30
+    while len(found) < 3 and time.monotonic() < until:
+        message = consumer.poll(1)
+        if message is not None and message.error() is None:
+            found.append((json.loads(message.key()), dict(message.headers()), json.loads(message.value())))
+    consumer.close()
+    stage.caps.close()
+    stage.store.close()
+    kinds = sorted(body["kind"] for _, _, body in found)  # keys share no order on several partitions
+    assert kinds == ["cap_crossed", "cap_crossed", "cap_refused"]
+    for key, headers, body in found:
+        assert key == ["acme", body["window"], body["kind"]]
+        assert headers["millrace_kind"] == body["kind"].encode()
+        assert body["limit_micro_usd"] == "1000"
 
 
 def test_pauses_double_to_an_hour_and_half_of_each_is_chance():
