@@ -1,5 +1,6 @@
 """What a source hands on: raw payloads with their origins, many at a time."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
 _CONSTANTS = b"@unattributed"
+_ONLY_LISTED = 2
+"""References to a buffer that nothing else looks at: the list, and the question itself."""
+_SLACK = 1 << 16
+"""What the next one may be longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,35 @@ class Chunk:
 
 def new_buffer(payload_size: int, spare: int = 0) -> Bytes:
     """A padded buffer with the constants at its head and room for a payload and text derived from it."""
-    size = PREFIX + payload_size + payload_size // 4 + spare + 4096 + PAD
-    buffer = np.empty(size, np.uint8)
+    buffer = np.empty(_size_of(payload_size, spare), np.uint8)
     buffer[:PREFIX] = 0
     buffer[: len(_CONSTANTS)] = np.frombuffer(_CONSTANTS, np.uint8)
     buffer[-PAD:] = 0
     return buffer
+
+
+def _size_of(payload_size: int, spare: int) -> int:
+    return PREFIX + payload_size + payload_size // 4 + spare + 4096 + PAD
+
+
+class Buffers:
+    """Buffers that are used again once nothing looks at them: a new one's pages have to be made. One thread at a time.
+
+    A buffer is free when only this list refers to it; what looks at a part of it refers to it, too.
+    """
+
+    def __init__(self) -> None:
+        self._all: list[Bytes] = []
+
+    def take(self, payload_size: int) -> Bytes:
+        """A buffer as of `new_buffer`, or a somewhat larger one; its text is not cleared."""
+        free = {i for i in range(len(self._all)) if sys.getrefcount(self._all[i]) == _ONLY_LISTED}
+        for i in free:
+            if len(self._all[i]) >= _size_of(payload_size, 0):
+                return self._all[i]
+        self._all = [self._all[i] for i in range(len(self._all)) if i not in free]
+        self._all.append(new_buffer(payload_size, _SLACK))
+        return self._all[-1]
 
 
 def laid_out(  # noqa: PLR0913, PLR0917 - one argument for each column

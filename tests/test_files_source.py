@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chunk import Chunk
+from pipeline.chunk import Buffers, Chunk
 from pipeline.errors import MillraceError, UsageError
 from pipeline.formats import load_mapping
 from pipeline.kernels.jit import PAD
@@ -451,3 +451,15 @@ def test_files_are_let_go_of(tmp_path):
         assert read(tmp_path / "f", content) == [(1, b"a")]
         open_files = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
         assert str(tmp_path / "f") not in open_files
+
+
+def test_a_buffer_is_used_again_only_when_nothing_looks_at_any_part_of_it():
+    buffers = Buffers()
+    first, second = buffers.take(1000), buffers.take(1000)
+    assert first is not second
+    place, part = first.ctypes.data, first[500:510].view("i1")
+    del first
+    assert buffers.take(1000).ctypes.data != place
+    del part
+    assert buffers.take(1000).ctypes.data == place
+    assert len(buffers.take(1 << 20)) >= 1 << 20

@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from pipeline.chunk import Bytes, Chunk, Origin, new_buffer
+from pipeline.chunk import Buffers, Bytes, Chunk, Origin
 from pipeline.errors import MillraceError, UsageError
 from pipeline.formats import Format, Mapping, detect_format, make_format
 from pipeline.kernels.jit import PAD
@@ -393,10 +393,11 @@ class _Blocks:
         self._content, self._now_ms = content, now_ms
         self._size = min(_FIRST_CHUNK, size)
         self._size_max = size
+        self._buffers = Buffers()
         self._begin(b"", self._size)
 
     def _begin(self, rest: bytes, wanted: int) -> None:
-        self._buffer = new_buffer(len(rest) + wanted)
+        self._buffer = self._buffers.take(len(rest) + wanted)
         self._buffer[PREFIX : PREFIX + len(rest)] = np.frombuffer(rest, np.uint8)
         self._filled, self._end = len(rest), len(rest) + wanted
         self._since: int | None = None
