@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.bench import from_json
-from benchmarks.bench_field import FILE, MILLRACE, YARDSTICK_A, YARDSTICK_B
+from benchmarks.bench_field import FILE, KAFKA, MILLRACE, YARDSTICK_A, YARDSTICK_B
 from benchmarks.bench_report import markdown, ours_of
 from cli.bench_http import HttpBench
 from cli.bench_parts import Bench, keep
@@ -125,8 +125,9 @@ def bench(  # noqa: PLR0913, PLR0917 - one argument for each flag
         events, rounds or (COMPLETE_ROUNDS if complete else 5), names, with_kafka=from_kafka or complete
     )
     files = keep(out, "bench", result)
-    if complete:
-        found = bench_.latency(events, rate, seconds)
+    from_topic = ours_of(from_json(result["competitors"]), KAFKA)
+    if complete and from_topic is not None:
+        found = bench_.latency(events, rate or int(from_topic.speed().median / 2), seconds)
         files += keep(out, "latency", found)
         goals = (out / "goals.md").read_text(encoding="utf-8")
         _show({"bench": result, "latency": found}, f"{markdown(result)}\n{goals}", files, out, is_json=json_)

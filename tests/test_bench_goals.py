@@ -12,9 +12,11 @@ from benchmarks.bench import Measured, Standing, as_json
 from benchmarks.bench_field import OTHERS, Competitor
 from benchmarks.bench_goals import Line, lines_of
 from benchmarks.bench_lap import Lap
+from benchmarks.bench_machine import this_machine
 from benchmarks.bench_report import STYLE
 from benchmarks.horizon import Sample
 from benchmarks.percentiles import Percentiles
+from cli.bench import bench
 from cli.bench_parts import Bench, keep
 
 A, B, BYTEWAX, PATHWAY, QUIX, PYFLINK = OTHERS
@@ -158,3 +160,26 @@ def test_a_competitor_comes_back_from_a_file_with_all_that_it_has() -> None:
     again = [bench_goals.from_json(json.loads(json.dumps([entry])))[0].competitor for entry in everyone]
     assert again == list(OTHERS)
     assert asdict(replace(QUIX, name="other"))["reads"] == "kafka"
+
+
+@pytest.mark.parametrize("left_out", [{}, {"millrace-2-kafka": "there is no broker here"}])
+def test_a_complete_run_measures_the_latency_at_half_of_what_came_from_the_topic(
+    left_out: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    def latency_at(_bench: Bench, _events: int, rate: int | None, _seconds: int) -> dict[str, Any]:
+        asked.append(rate)
+        return latencies(100)
+
+    result = {
+        **Bench.circumstances(), **field(200_000, **left_out), "rounds": 1, "machine": asdict(this_machine(2)),
+        "input": {"plan": {}, "expected": {"lines": 1_000_000, "bytes": 342_000_000}},
+    }  # fmt: skip
+    monkeypatch.setattr(Bench, "compare", lambda *_arguments, **_named: result)
+    monkeypatch.setattr(Bench, "latency", latency_at)
+    bench(complete=True, out=tmp_path)
+    assert asked == ([] if left_out else [50_000])
+    goals = (tmp_path / "goals.md").read_text()
+    assert ("|p99 under 1000 ms|100 ms|yes|" in goals) is not bool(left_out)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".svg"}
