@@ -30,17 +30,26 @@ from pipeline.ports import Decision, DecisionSink
 from pipeline.run_state import CommitNote, RejectBudget, RunState, guard
 from pipeline.spend import SpendWindows
 
+AGE_OF_COMMITS, AGE_MS_MAX = 3, 2_000
 _EPOCH = timedelta(days=365)
 """At the end of an epoch all workers wait for each other, spinning; it is for Bytewax's recovery, which is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitPolicy:
-    """When a lane makes its pending block durable: at so many rows or bytes, or at that age."""
+    """When a lane makes its pending block durable: at so many rows or bytes, or at that age.
+
+    Where commits take long, the age is `AGE_OF_COMMITS` times what the last one took, up to `AGE_MS_MAX`: one that
+    has much to catch up with then writes large blocks, and does not spend all its time on small ones.
+    """
 
     rows: int = 500_000
     bytes: int = 192 << 20
     age_ms: int = 2_000
+
+    def due_ms(self, took_ms: int) -> int:
+        """The age at which a block is written after a commit that took so long."""
+        return max(self.age_ms, min(AGE_OF_COMMITS * took_ms, AGE_MS_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         self._lane: Lane | None = None
         self._oldest: float | None = None
         self._oldest_ms = 0
+        self._took_ms = 0
 
     def on_batch(self, values: list[Share | SentShare | Halt]) -> tuple[list[Delivered], bool]:
         shares = [value for value in values if not isinstance(value, Halt)]
@@ -161,7 +171,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return guard(self._parts.state, self._take)(shares), StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Delivered], bool]:
-        if self._age_ms() < self._parts.policy.age_ms:  # the block that this was set for has been written
+        if self._age_ms() < self._parts.policy.due_ms(self._took_ms):  # what it was set for is written
             return [], StatefulBatchLogic.RETAIN
         return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
 
@@ -173,7 +183,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
     def notify_at(self) -> datetime | None:
         if self._oldest is None:
             return None
-        left = self._oldest + self._parts.policy.age_ms / 1000 - time.monotonic()
+        left = self._oldest + self._parts.policy.due_ms(self._took_ms) / 1000 - time.monotonic()
         return datetime.now(UTC) + timedelta(seconds=max(left, 0))
 
     def _age_ms(self) -> int:
@@ -210,10 +220,12 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         tallies, rows, size = lane.tallies(), lane.pending_rows, lane.pending_bytes()
         begun = time.monotonic()
         delivered = lane.commit()
+        now = time.monotonic()
+        took = now - begun
+        self._took_ms = int(took * 1000)
         state = self._parts.state
         if state.watch is not None:
-            now = time.monotonic()
-            took, epoch = now - begun, now - (begun if oldest is None else oldest)
+            epoch = now - (begun if oldest is None else oldest)
             state.watch(
                 CommitNote(lane.lane, tallies, rows, size, took, epoch, self._oldest_ms, lane.keys_held())
             )
