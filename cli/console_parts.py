@@ -2,7 +2,7 @@
 
 import base64
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from api.tokens import TokenDoor
 from billing import accounts as stored_accounts
 from billing.cap_tables import reservations
 from billing.credits import pools_of
-from billing.meters import load_meters
+from billing.meters import Declaration, load_meters
 from billing.planner import Plan
 from billing.planning import Planning, plan_reports
 from billing.store import Store
@@ -134,10 +134,18 @@ class StoredMoney:
         return found[:limit]
 
 
-def planning_of(store: Store, ledger: LedgerReader, book: Book, clock: Clock) -> Callable[[], Plan]:
+def meters_of(variables: Mapping[str, str]) -> Declaration:
+    """Load the meters that MILLRACE_METERS names, as reports beside a service do; none: one meter of all cost."""
+    named = variables.get("MILLRACE_METERS")
+    return load_meters(Path(named) if named else None)
+
+
+def planning_of(
+    store: Store, ledger: LedgerReader, book: Book, clock: Clock, declaration: Declaration
+) -> Callable[[], Plan]:
     """Say what the ledger owes beyond the outbox; what was read is good for half a minute."""
     held: list[tuple[int, Plan]] = []
-    declaration, lock = load_meters(None), threading.Lock()
+    lock = threading.Lock()
 
     def plan() -> Plan:
         with lock:

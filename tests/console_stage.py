@@ -201,7 +201,7 @@ class ConsoleStage:
             accounts=book,
             catalog=lambda: catalog,
             health=lambda: HealthView(tuple(self.complaints)),
-            stripe=SqlStripe(store, planning_of(store, ledger, book, self.clock), 3600),
+            stripe=SqlStripe(store, planning_of(store, ledger, book, self.clock, load_meters(None)), 3600),
             money=StoredMoney(store, self.clock),
             rejects=replayer,
             links_sign_in=True,

@@ -18,7 +18,10 @@ import pytest
 from api.tokens import Secret, TokenDoor, make_token
 from billing import accounts, api_keys
 from billing.audit import By
+from billing.meters import load_meters
 from billing.store import open_store
+from cli.console_parts import meters_of
+from pipeline.errors import ConfigError
 
 SECRET = "5f0c" * 4 + "9ab8d7e6c1f2a3b4"
 ADMIN = TokenDoor(Secret(SECRET), "millrace", "millrace-admin")
@@ -123,3 +126,13 @@ def test_the_ledger_has_the_index_and_the_folder_nothing_of_the_consoles(service
     with signed_in(service, make_token(ADMIN, "ops", int(time.time()), 600)) as client:
         assert client.get("/events").status_code == 200
     assert not [path for path in service.folder.iterdir() if "nicegui" in path.name]
+
+
+def test_the_console_goes_by_the_meters_that_reports_go_by() -> None:
+    path = Path(__file__).parent.parent / "examples" / "meters.toml"
+    named = meters_of({"MILLRACE_METERS": str(path)})
+    assert [one.event_name for one in named.meters] == [one.event_name for one in load_meters(path).meters]
+    assert len(named.meters) > 1
+    assert meters_of({}) == load_meters(None)
+    with pytest.raises(ConfigError):
+        meters_of({"MILLRACE_METERS": str(path.with_name("nothing.toml"))})
