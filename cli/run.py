@@ -153,7 +153,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         typer.Option(envvar="MILLRACE_DECISIONS_TOPIC", help="Kafka: a compacted topic for cap decisions."),
     ] = None,
     flush_ms: Annotated[
-        int, typer.Option(min=1, envvar="MILLRACE_FLUSH_MS", help="Kafka: the age at which rows are written.")
+        int, typer.Option(min=1, envvar="MILLRACE_FLUSH_MS", help="Kafka: the age at which rows are written; who is behind waits up to 2 s.")
     ] = 200,
     until_end: Annotated[
         bool,

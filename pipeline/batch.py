@@ -75,7 +75,7 @@ class Share:
         sizes = np.fromiter(map(len, records), np.int64, len(records)) + 1
         return SentShare, (
             self.sequence, self.lane, chunk.origin, payload, sizes, chunk.offsets[rows], chunk.arrivals[rows],
-            chunk.next_offset, chunk.read_at_ms,
+            chunk.next_offset, chunk.read_at_ms, chunk.is_behind,
         )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ class SentShare:
     arrivals: Int64s
     next_offset: int
     read_at_ms: int
+    is_behind: bool
 
     def prepared(self, preparer: "Preparer") -> Share:
         """The share that was sent."""
@@ -99,6 +100,7 @@ class SentShare:
             self.origin, self.sequence, self.payload, self.sizes, self.offsets, self.arrivals, self.next_offset,
             self.read_at_ms,
         )  # fmt: skip
+        chunk.is_behind = self.is_behind
         return Share(chunk.stream, self.sequence, self.lane, preparer.prepare(chunk))
 
 

@@ -53,6 +53,8 @@ class Chunk:
     format_name: str = "cloudevents"
     header: bytes = b""
     read_at_ms: int = 0
+    is_behind: bool = False
+    """Whether much more was waiting when this was read: to catch up comes before being seen soon."""
 
     def raw(self, row: int) -> bytes:
         """The bytes of record `row` as they came."""

@@ -30,7 +30,7 @@ from pipeline.ports import Decision, DecisionSink
 from pipeline.run_state import CommitNote, RejectBudget, RunState, guard
 from pipeline.spend import SpendWindows
 
-AGE_OF_COMMITS, AGE_MS_MAX = 3, 2_000
+AGE_BEHIND_MS = 2_000
 _EPOCH = timedelta(days=365)
 """At the end of an epoch all workers wait for each other, spinning; it is for Bytewax's recovery, which is not used."""
 
@@ -39,17 +39,17 @@ _EPOCH = timedelta(days=365)
 class CommitPolicy:
     """When a lane makes its pending block durable: at so many rows or bytes, or at that age.
 
-    Where commits take long, the age is `AGE_OF_COMMITS` times what the last one took, up to `AGE_MS_MAX`: one that
-    has much to catch up with then writes large blocks, and does not spend all its time on small ones.
+    Who is behind (`Chunk.is_behind`) waits up to `AGE_BEHIND_MS`, so that not all time goes into small blocks and
+    their merges.
     """
 
     rows: int = 500_000
     bytes: int = 192 << 20
     age_ms: int = 2_000
 
-    def due_ms(self, took_ms: int) -> int:
-        """The age at which a block is written after a commit that took so long."""
-        return max(self.age_ms, min(AGE_OF_COMMITS * took_ms, AGE_MS_MAX))
+    def due_ms(self, *, is_behind: bool) -> int:
+        """The age at which a block is written."""
+        return max(self.age_ms, AGE_BEHIND_MS) if is_behind else self.age_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         self._lane: Lane | None = None
         self._oldest: float | None = None
         self._oldest_ms = 0
-        self._took_ms = 0
+        self._is_behind = False
 
     def on_batch(self, values: list[Share | SentShare | Halt]) -> tuple[list[Delivered], bool]:
         shares = [value for value in values if not isinstance(value, Halt)]
@@ -171,7 +171,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return guard(self._parts.state, self._take)(shares), StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Delivered], bool]:
-        if self._age_ms() < self._parts.policy.due_ms(self._took_ms):  # what it was set for is written
+        if self._age_ms() < self._due_ms():  # the block that this was set for has been written
             return [], StatefulBatchLogic.RETAIN
         return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
 
@@ -183,8 +183,11 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
     def notify_at(self) -> datetime | None:
         if self._oldest is None:
             return None
-        left = self._oldest + self._parts.policy.due_ms(self._took_ms) / 1000 - time.monotonic()
+        left = self._oldest + self._due_ms() / 1000 - time.monotonic()
         return datetime.now(UTC) + timedelta(seconds=max(left, 0))
+
+    def _due_ms(self) -> int:
+        return self._parts.policy.due_ms(is_behind=self._is_behind)
 
     def _age_ms(self) -> int:
         return 0 if self._oldest is None else int((time.monotonic() - self._oldest) * 1000)
@@ -201,6 +204,7 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         for sent in shares:
             share = sent.prepared(self._preparers.own()) if isinstance(sent, SentShare) else sent
             self._lane.take(share)
+            self._is_behind = share.batch.chunk.is_behind
             if self._lane.has_pending and self._oldest is None:
                 self._oldest = time.monotonic()
                 self._oldest_ms = share.batch.chunk.read_at_ms
@@ -220,12 +224,10 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         tallies, rows, size = lane.tallies(), lane.pending_rows, lane.pending_bytes()
         begun = time.monotonic()
         delivered = lane.commit()
-        now = time.monotonic()
-        took = now - begun
-        self._took_ms = int(took * 1000)
         state = self._parts.state
         if state.watch is not None:
-            epoch = now - (begun if oldest is None else oldest)
+            now = time.monotonic()
+            took, epoch = now - begun, now - (begun if oldest is None else oldest)
             state.watch(
                 CommitNote(lane.lane, tallies, rows, size, took, epoch, self._oldest_ms, lane.keys_held())
             )

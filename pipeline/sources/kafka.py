@@ -22,7 +22,9 @@ from pipeline.errors import MillraceError, SourceAwayError, UsageError
 from pipeline.sources.bounds import Bounds
 from pipeline.timestamp import TIME_MIN_MS
 
-BATCH_MAX = 10_000
+BATCH_MAX = 24_000
+_BEHIND = 10_000
+"""Who has more than so many records of a partition before them is behind."""
 _ARRIVAL_MAX_MS = 4_102_444_800_000
 """2100-01-01: a record's timestamp beyond it is a broken clock."""
 _COMMIT_EVERY_MS = 1_000
@@ -235,6 +237,7 @@ class KafkaPartition:
             self.done = self._owner.until_end and self.at_end
             return None
         chunk = self._chunk(messages)
+        chunk.is_behind = self.high() - self.read_to > _BEHIND
         self._sequence += 1
         self._in_flight += 1
         weakref.finalize(chunk, self._let_go)
