@@ -153,7 +153,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         typer.Option(envvar="MILLRACE_DECISIONS_TOPIC", help="Kafka: a compacted topic for cap decisions."),
     ] = None,
     flush_ms: Annotated[
-        int, typer.Option(min=1, envvar="MILLRACE_FLUSH_MS", help="Kafka: the age at which rows are written; who is behind waits up to 2 s.")
+        int,
+        typer.Option(
+            min=1,
+            envvar="MILLRACE_FLUSH_MS",
+            help="Kafka: the age at which rows are written; up to 2 s behind.",
+        ),
     ] = 200,
     until_end: Annotated[
         bool,

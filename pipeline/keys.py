@@ -38,16 +38,24 @@ class KeyTable:
         """The size of the table."""
         return self._cells.nbytes
 
+    def reserve(self, more: int) -> None:
+        """Have room for so many more keys: growing step by step costs more than entering them."""
+        needed, cells = (self._count + more) * 100 // _FULL_PERCENT + 1, len(self._cells)
+        while cells < needed:
+            cells = max(needed, cells * _GROWN_PERCENT // 100 + 1)
+        if cells > len(self._cells):
+            self._grow(cells)
+
     def put(self, hashes: UInt64s, prints: UInt64s) -> None:
         """Enter keys known from the ledger; one that is there stays one."""
-        self._reserve(len(hashes))
+        self.reserve(len(hashes))
         self._count += put_keys(self._cells, np.ascontiguousarray(hashes), np.ascontiguousarray(prints))
 
     def judge(
         self, batch: Batch, rows: Int32s, known: Int32s, replay: Replay, late: Bools = NONE_LATE
     ) -> Int8s:
         """Count each row once, in order; `known`, `late`, outcomes as in `pipeline.kernels.tables.count_once`."""
-        self._reserve(len(rows))
+        self.reserve(len(rows))
         outcomes: npt.NDArray[np.int8] = np.empty(len(rows), np.int8)
         c = batch.columns
         self._count += count_once(
@@ -70,13 +78,6 @@ class KeyTable:
         """The fingerprint that came with a key; 0 where the key is not there."""
         return int(print_of(self._cells, key)) if len(self._cells) else 0
 
-    def _reserve(self, more: int) -> None:
-        needed, cells = (self._count + more) * 100 // _FULL_PERCENT + 1, len(self._cells)
-        while cells < needed:
-            cells = max(needed, cells * _GROWN_PERCENT // 100 + 1)
-        if cells > len(self._cells):
-            self._grow(cells)
-
     def _grow(self, cells: int) -> None:
         before = len(self._cells)
         del self._cells  # memory that is looked at cannot be given more
@@ -94,6 +95,10 @@ class HotKeys:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def reserve(self, more: int) -> None:
+        """See `KeyTable.reserve`."""
+        self._young.reserve(more)
 
     def put(self, hashes: UInt64s, prints: UInt64s) -> None:
         """Enter keys known from the ledger; one that is there stays one."""

@@ -57,6 +57,7 @@ class Lane:
         self.lane = lane
         self._ledger, self._spend = ledger, spend
         self._keys = HotKeys()
+        self._keys.reserve(ledger.keys_expected())
         for hashes, prints in ledger.load_keys():
             self._keys.put(hashes, prints)
         self._hot_since_ms = ledger.hot_since_ms()

@@ -153,6 +153,9 @@ class LaneLedger(Protocol):
     def load_keys(self) -> Iterator[tuple[UInt64s, UInt64s]]:
         """The lane's hot keys from earlier runs: hashes uint64[n, 2] and fingerprints uint64[n]."""
 
+    def keys_expected(self) -> int:
+        """About how many keys `load_keys` gives, so that there is room for them at once."""
+
     def hot_since_ms(self) -> int:
         """All keys ingested at or after this moment are among the hot keys; 0 when all keys are."""
 

@@ -239,6 +239,11 @@ class LedgerLane:
         """See `LaneLedger`."""
         return self.hot.since_ms
 
+    def keys_expected(self) -> int:
+        """See `LaneLedger`."""
+        ((count,),) = self._ask("hot_keys_count", {"since_ms": self.hot.since_ms})
+        return int(count) // self.lanes
+
     def load_keys(self) -> Iterator[tuple[UInt64s, UInt64s]]:
         """See `LaneLedger`."""
         parameters: dict[str, object] = {
@@ -249,7 +254,10 @@ class LedgerLane:
             **self.read_again.parameters,
         }
         rest = b""
-        with self.client.raw_stream(sql("hot_keys"), parameters=parameters, fmt="RowBinary") as stream:
+        own_thread = {"max_threads": 1}  # the lanes load side by side
+        with self.client.raw_stream(
+            sql("hot_keys"), parameters=parameters, settings=own_thread, fmt="RowBinary"
+        ) as stream:
             while data := stream.read(_KEY_BYTES * 65_536):
                 data = rest + data
                 whole = len(data) // _KEY_BYTES * _KEY_BYTES

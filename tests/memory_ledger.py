@@ -131,6 +131,9 @@ class MemoryLane:
             if part:
                 yield _keys_of(part)
 
+    def keys_expected(self) -> int:
+        return len(self._known()) // self.lanes
+
     def hot_since_ms(self) -> int:
         return self.hot_since
 
