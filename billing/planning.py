@@ -1,8 +1,9 @@
 """Plans reports into the control store: read, decide and write in one transaction."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
@@ -17,7 +18,8 @@ from billing.store import Store
 from billing.tables import customers as customers_table
 from billing.tables import intents, lanes
 from pipeline.errors import StoreError
-from pipeline.outbox import UNCOUNTED, Lane, Report, State, UsageReader
+from pipeline.event import UNATTRIBUTED
+from pipeline.outbox import UNCOUNTED, Lane, Measure, Report, State, UsageReader
 
 _BATCH = 500
 
@@ -142,6 +144,50 @@ def _batches(reports: Sequence[Report]) -> Iterator[list[Report]]:
     rest = iter(reports)
     while batch := list(islice(rest, _BATCH)):
         yield batch
+
+
+class SumsReader(Protocol):
+    """Reads the sums of metered rows from the ledger."""
+
+    def sums(self, measure: Measure, since: int) -> Mapping[str, int]:
+        """Each tenant's exact total from `since` on (epoch seconds), as `UsageReader` gives them by window."""
+
+
+def books(store: Store, reader: SumsReader, planning: Planning) -> list[Balance]:
+    """Say of every tenant and meter what the ledger has, what is in reports, and so what is in none yet.
+
+    Nothing is planned, so windows do not matter and are not read: what the next plan will take is owed still.
+    """
+    balances: list[Balance] = []
+    for meter in planning.declaration.meters:
+        totals = reader.sums(meter.measure, planning.declaration.bill_from)
+        with store.read() as connection:
+            balances += _books(connection, meter, totals, planning)
+    return balances
+
+
+def _books(
+    connection: Connection, meter: Meter, totals: Mapping[str, int], planning: Planning
+) -> Iterator[Balance]:
+    adopted, stopped = adopted_customers(connection), planned_until(connection)
+    query = select(intents.c.tenant, func.sum(intents.c.value)).where(
+        intents.c.event_name == meter.event_name, intents.c.state.not_in(UNCOUNTED)
+    )
+    counted = {tenant: int(units) for tenant, units in connection.execute(query.group_by(intents.c.tenant))}
+    for tenant in sorted(totals.keys() | counted.keys()):
+        named = planning.customer_of(tenant) or adopted.get(tenant, "")
+        customer = "" if tenant == UNATTRIBUTED else named
+        _, why = stopped.get(customer, (0, ""))
+        balance = Balance(
+            tenant=tenant,
+            customer=customer,
+            event_name=meter.event_name,
+            unit=meter.unit,
+            ledger=totals.get(tenant, 0),
+            counted=counted.get(tenant, 0),
+            planned=0,
+        )
+        yield replace(balance, waiting=why) if balance.rest >= meter.unit else balance
 
 
 def owed_without_customer(balances: Sequence[Balance]) -> list[Balance]:

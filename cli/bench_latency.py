@@ -38,7 +38,7 @@ _STARTS_WITHIN_S = 120
 _SHOWS_WITHIN_S = 60
 _STOPS_WITHIN_S = 60
 _MEANS = ("commit_seconds", "commit_rows", "event_to_ledger_seconds")
-_BETWEEN_READINGS_S = 0.025
+_BETWEEN_READINGS_S = 0.05
 
 
 def measure(folder: Path, plan: Plan, kafka: Kafka, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from billing import accounts as stored_accounts
 from billing.cap_tables import reservations
 from billing.credits import pools_of
 from billing.meters import Declaration, load_meters
-from billing.planner import Plan
-from billing.planning import Planning, plan_reports
+from billing.planner import Balance
+from billing.planning import Planning, books
 from billing.store import Store
 from cli.ledger_reader import LedgerReader
 from cli.stripe_desk import STAMP
@@ -140,24 +140,24 @@ def meters_of(variables: Mapping[str, str]) -> Declaration:
     return load_meters(Path(named) if named else None)
 
 
-def planning_of(
+def books_of(
     store: Store, ledger: LedgerReader, book: Book, clock: Clock, declaration: Declaration
-) -> Callable[[], Plan]:
+) -> Callable[[], Sequence[Balance]]:
     """Say what the ledger owes beyond the outbox; what was read is good for half a minute."""
-    held: list[tuple[int, Plan]] = []
+    held: list[tuple[int, Sequence[Balance]]] = []
     lock = threading.Lock()
 
-    def plan() -> Plan:
+    def read() -> Sequence[Balance]:
         with lock:
             now_ms = clock.now_ms()
             if not held or now_ms - held[0][0] > PLAN_MS:
                 wanted = Planning(
                     declaration, lambda tenant: book.get(tenant).stripe_customer, STAMP, now_ms // 1000
                 )
-                held[:] = [(now_ms, plan_reports(store, LedgerUsage(ledger.client()), wanted, write=False))]
+                held[:] = [(now_ms, books(store, LedgerUsage(ledger.client()), wanted))]
             return held[0][1]
 
-    return plan
+    return read
 
 
 def health_of(sick: Callable[[], Sequence[str]], health: Health | None) -> Callable[[], HealthView]:

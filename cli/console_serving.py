@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from api.keys import KnownKey
 from api.tokens import TokenDoor
 from billing.store import Store
-from cli.console_parts import Book, LogReplayer, StoredMoney, health_of, meters_of, planning_of, sign_in_by
+from cli.console_parts import Book, LogReplayer, StoredMoney, books_of, health_of, meters_of, sign_in_by
 from cli.ledger_reader import LedgerReader
 from dashboards.console.app import mount
 from dashboards.console.outbox import SqlStripe
@@ -55,7 +55,7 @@ def console_on(parts: ConsoleParts) -> Callable[[FastAPI], None]:
         with suppress(MillraceError):  # a ledger that is away now is indexed at the next start
             add_events_index(parts.ledger.client())
         book = Book(parts.store, parts.accounts, parts.clock)
-        plan = planning_of(parts.store, parts.ledger, book, parts.clock, meters)
+        owed = books_of(parts.store, parts.ledger, book, parts.clock, meters)
         replayer = None
         if parts.log is not None and parts.make_intake is not None:
             replayer = LogReplayer(parts.ledger, parts.make_intake, parts.log, parts.clock)
@@ -69,7 +69,7 @@ def console_on(parts: ConsoleParts) -> Callable[[FastAPI], None]:
                 accounts=book,
                 catalog=parts.catalog,
                 health=health_of(parts.sick, parts.health),
-                stripe=SqlStripe(parts.store, plan, meters.finalizes_after_s),
+                stripe=SqlStripe(parts.store, owed, meters.finalizes_after_s),
                 money=StoredMoney(parts.store, parts.clock),
                 rejects=replayer,
                 links_sign_in=bool(parts.demo_token),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
+from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -12,6 +13,9 @@ from pipeline.outbox import Measure, Sums, Usage
 
 EPOCH = 946_684_800
 """2000-01-01: no event is older."""
+_NEVER = 4_102_444_800
+"""2100-01-01: all before it is told by month."""
+_DAY_S = 86_400
 
 
 class LedgerUsage:
@@ -29,13 +33,30 @@ class LedgerUsage:
         parameters["operations"] = list(measure.operations)
         parameters["since"] = _moment(max(since, EPOCH))
         parameters["hourly_from"] = _moment(max(hourly_from, EPOCH))
+        rows = self._ask(name, parameters)
+        return [Usage(str(tenant), int(window), int(total)) for tenant, window, total in rows]
+
+    def sums(self, measure: Measure, since: int) -> dict[str, int]:
+        """Return each tenant's exact total from `since` on: those of `totals`, without their windows.
+
+        All cost from the start of a day on comes from sums by day where the ledger has them. Raises as `totals`.
+        """
+        sums: dict[str, int] = {}
+        if measure == Measure(Sums.COST) and max(since, EPOCH) % _DAY_S == 0:
+            for tenant, total in self._ask("stripe_cost_sums.sql", {"since": _moment(max(since, EPOCH))}):
+                sums[str(tenant)] = int(total)
+            return sums
+        for one in self.totals(measure, since, _NEVER):
+            sums[one.tenant] = sums.get(one.tenant, 0) + one.total
+        return sums
+
+    def _ask(self, name: str, parameters: dict[str, object]) -> Sequence[Sequence[Any]]:
         sql = (resources.files("sinks") / "sql" / name).read_text(encoding="utf-8")
         try:
-            rows = self._client.query(sql, parameters=parameters).result_rows
+            return self._client.query(sql, parameters=parameters).result_rows
         except ClickHouseError as error:
             msg = f"the ledger's usage cannot be read: {str(error).splitlines()[0][:300]}"
             raise LedgerError(msg) from error
-        return [Usage(str(tenant), int(window), int(total)) for tenant, window, total in rows]
 
 
 def _query(measure: Measure) -> tuple[str, dict[str, object]]:

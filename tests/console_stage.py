@@ -21,7 +21,7 @@ from billing.meters import load_meters
 from billing.planning import Planning, plan_reports
 from billing.reconcile import Reconciler
 from billing.store import Store, open_store
-from cli.console_parts import Book, LogReplayer, StoredMoney, planning_of
+from cli.console_parts import Book, LogReplayer, StoredMoney, books_of
 from cli.http_server import HttpSettings, listening
 from cli.ledger_reader import LedgerReader
 from cli.progress import quiet_stdout
@@ -201,7 +201,7 @@ class ConsoleStage:
             accounts=book,
             catalog=lambda: catalog,
             health=lambda: HealthView(tuple(self.complaints)),
-            stripe=SqlStripe(store, planning_of(store, ledger, book, self.clock, load_meters(None)), 3600),
+            stripe=SqlStripe(store, books_of(store, ledger, book, self.clock, load_meters(None)), 3600),
             money=StoredMoney(store, self.clock),
             rejects=replayer,
             links_sign_in=True,

@@ -16,7 +16,9 @@ from dashboards.console.reading import Cursor, Filter, read_events
 from dashboards.console.spend import read_spend, stretch
 from dashboards.console.text import Zone
 from pipeline.accounts import Account
+from pipeline.outbox import Measure, Sums
 from queries.events_index import add_events_index
+from sinks.stripe_usage import LedgerUsage
 
 UTC_ZONE = Zone("UTC", "UTC")
 MONTHS = 4
@@ -153,3 +155,12 @@ def test_the_index_by_time_is_added_once_and_lists_are_the_same_without_it(large
     large.command("ALTER TABLE ledger DROP PROJECTION by_time SETTINGS mutations_sync = 2")
     assert read_events(Reading(large), OVER, Filter(), None, 30) == with_it
     assert add_events_index(large) is True
+
+
+def test_what_stripe_is_owed_comes_from_the_sums_by_day(large: Client) -> None:
+    explaining = Explaining(large)
+    found = LedgerUsage(explaining).sums(Measure(Sums.COST), 0)  # type: ignore[arg-type]
+    assert sum(found.values()) == BIG * 7 * 1_000_000
+    assert {one for plan in explaining.plans for one in re.findall(r"ReadFromMergeTree \((\w+)\)", plan)} == {
+        "sums_by_day"
+    }

@@ -154,3 +154,32 @@ def test_a_ledger_that_refuses_says_so_in_one_sentence():
 
     with pytest.raises(LedgerError, match=r"usage cannot be read: Code: 60\. Unknown table$"):
         LedgerUsage(Refusing()).totals(Measure(Sums.COST), 0, 0)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        Measure(Sums.COST),
+        Measure(Sums.COST, operations=("ask",)),
+        Measure(Sums.COST, sources=("openai",)),
+        Measure(Sums.CALLS),
+        Measure(Sums.REQUEST_BYTES),
+    ],
+)
+@pytest.mark.parametrize(
+    "since", ["2000-01-01T00:00", "2026-09-29T00:00", "2026-11-20T00:00", "2026-11-20T11:00"]
+)
+def test_sums_are_those_of_all_windows(reader, measure, since):
+    moment = int(at(since).timestamp())
+    expected = {}
+    for tenant, _, total in totals(reader, measure, moment):
+        expected[tenant] = expected.get(tenant, 0) + total
+    assert reader.sums(measure, moment) == expected
+
+
+def test_sums_of_all_cost_do_not_look_at_windows(reader):
+    asked = []
+    query = reader._client.query
+    reader._client.query = lambda sql, **more: asked.append(sql) or query(sql, **more)
+    reader.sums(Measure(Sums.COST), 0)
+    assert ["window_start" in sql for sql in asked] == [False]

@@ -8,7 +8,7 @@ from sqlalchemy import Row, Select, select
 
 from billing.intents import REPORT_COLUMNS, report_of
 from billing.periods import month_start
-from billing.planner import Plan
+from billing.planner import Balance
 from billing.reconcile import Finding
 from billing.status import Status, status
 from billing.store import Store
@@ -23,18 +23,18 @@ FINDINGS_MAX = 200
 
 
 class SqlStripe:
-    """Reads a store (see `services.StripeReader`); `plan` says what the ledger owes beyond it."""
+    """Reads a store (see `services.StripeReader`); `books` says what the ledger owes beyond it."""
 
-    def __init__(self, store: Store, plan: Callable[[], Plan], finalizes_after_s: int) -> None:
-        self._store, self._plan, self._finalizes_after_s = store, plan, finalizes_after_s
+    def __init__(self, store: Store, books: Callable[[], Sequence[Balance]], finalizes_after_s: int) -> None:
+        self._store, self._books, self._finalizes_after_s = store, books, finalizes_after_s
 
     def status(self) -> Status:
         """Count reports and units by where they stand."""
         return status(self._store, self._finalizes_after_s)
 
-    def plan(self) -> Plan:
-        """Say what the ledger owes that is not planned yet; nothing is written."""
-        return self._plan()
+    def books(self) -> Sequence[Balance]:
+        """Say of every tenant what the ledger owes that is in no report yet."""
+        return self._books()
 
     def reports(self, state: str, tenant: str, before: int, limit: int) -> Sequence[Told]:
         """Give reports, the newest first, with numbers below `before`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from billing.planner import Plan
+from billing.planner import Balance
 from billing.reconcile import Finding
 from billing.status import Status
 from pipeline.accounts import Account
@@ -127,8 +127,8 @@ class StripeReader(Protocol):
         """Count reports and units by where they stand."""
         ...
 
-    def plan(self) -> Plan:
-        """Say what the ledger owes that is not planned yet; nothing is written."""
+    def books(self) -> Sequence[Balance]:
+        """Say of every tenant what the ledger owes that is in no report yet."""
         ...
 
     def reports(self, state: str, tenant: str, before: int, limit: int) -> Sequence[Told]:

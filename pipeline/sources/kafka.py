@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter, methodcaller
 
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ from pipeline.sources.bounds import Bounds
 from pipeline.timestamp import TIME_MIN_MS
 
 BATCH_MAX = 24_000
-_BEHIND = 10_000
+_BEHIND = 50_000
 """Who has more than so many records of a partition before them is behind."""
 _ARRIVAL_MAX_MS = 4_102_444_800_000
 """2100-01-01: a record's timestamp beyond it is a broken clock."""
@@ -33,6 +34,8 @@ _AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes are
 _GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - likewise
 _REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - likewise
 _raw = msgspec.json.Decoder(msgspec.Raw)
+_value_of, _headers_of, _offset_of = methodcaller("value"), methodcaller("headers"), methodcaller("offset")
+_timestamp_of, _moment_of = methodcaller("timestamp"), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +326,12 @@ class KafkaPartition:
 
     def _chunk(self, messages: list[Message]) -> Chunk:
         now = self._owner.now_ms()
-        values = [event_of(message.value(), message.headers()) for message in messages]
-        offsets = np.fromiter((message.offset() for message in messages), np.int64, len(messages))
-        arrivals = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
+        values = list(map(_value_of, messages))
+        headers = list(map(_headers_of, messages))
+        if any(headers) or not all(values):
+            values = list(map(event_of, values, headers))
+        offsets = np.fromiter(map(_offset_of, messages), np.int64, len(messages))
+        arrivals = np.fromiter(map(_moment_of, map(_timestamp_of, messages)), np.int64, len(messages))
         arrivals[(arrivals < TIME_MIN_MS) | (arrivals > _ARRIVAL_MAX_MS)] = now
         self.read_to = int(offsets[-1]) + 1
         self.records_read += len(messages)

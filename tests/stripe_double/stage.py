@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from billing.meters import load_meters
 from billing.outbox import SqlOutbox, Stamp
-from billing.planning import Planning, plan_reports
+from billing.planning import Planning, books, plan_reports
 from billing.reconcile import Reconciler
 from billing.restore import FileMark, adopt
 from billing.signatures import sign
@@ -78,6 +78,12 @@ class Totals:
     def totals(self, _measure, since, _hourly_from):
         return [Usage(tenant, hour, total) for (tenant, hour), total in self.hours.items() if hour >= since]
 
+    def sums(self, _measure, since):
+        tenants = {tenant for (tenant, hour) in self.hours if hour >= since}
+        return {
+            name: sum(t for (n, h), t in self.hours.items() if n == name and h >= since) for name in tenants
+        }
+
     def of(self, tenant):
         return sum(total for (name, _), total in self.hours.items() if name == tenant)
 
@@ -105,11 +111,16 @@ class Stage:
         self.customers[tenant] = self.account.create("customer", "cus", {"name": tenant})["id"]
         return self.customers[tenant]
 
-    def plan(self, running=False):
-        planning = Planning(
+    def planning(self, running=False):
+        return Planning(
             self.declaration, lambda tenant: self.customers.get(tenant, ""), STAMP, self.time(), running
         )
-        return plan_reports(self.store, self.ledger, planning, write=True)
+
+    def plan(self, running=False):
+        return plan_reports(self.store, self.ledger, self.planning(running), write=True)
+
+    def books(self):
+        return books(self.store, self.ledger, self.planning())
 
     def client(self):
         return make_client(KEY, "http://double", InProcess(self.wire))

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 from nicegui import ui
 
-from billing.planner import Plan
+from billing.planner import Balance
 from billing.status import GROUPS, Status
 from dashboards.console.desk import Desk
 from dashboards.console.frame import ANSWER_S, Visit, arrive, page
@@ -85,14 +85,16 @@ def _build(visit: Visit, live: Any, reader: StripeReader, asked: tuple[str, str,
 
     live.panel("Does Stripe agree?", books, lambda found: _agreement(found, zone), classes="stack")
 
-    async def plan() -> Plan:
-        return await desk.work(reader.plan)
+    async def balances() -> Sequence[Balance]:
+        return await desk.work(reader.books)
 
     with ui.element("div").classes("cols"):
         with ui.element("div").classes("w5 stack"):
             live.panel("By state", books, _states)
             live.panel("Differences", books, lambda found: _differences(found, zone))
-        live.panel("Owed and carried", plan, lambda found: _owed(visit, found), classes="card w7", live=False)
+        live.panel(
+            "Owed and carried", balances, lambda found: _owed(visit, found), classes="card w7", live=False
+        )
     state, tenant, before = asked
 
     async def reports() -> Sequence[Told]:
@@ -178,9 +180,9 @@ def _states(found: Books) -> Markup:
     return card("By state", table("Reports by state", columns, lines))
 
 
-def _owed(visit: Visit, plan: Plan) -> Markup:
+def _owed(visit: Visit, balances: Sequence[Balance]) -> Markup:
     """Show what is owed beyond the outbox: whole units, the remainder that is carried, and why it waits."""
-    owed = sorted((one for one in plan.balances if one.rest), key=lambda one: -one.rest)
+    owed = sorted((one for one in balances if one.rest), key=lambda one: -one.rest)
     if not owed:
         return card("Owed and carried", empty("Nothing is owed.", "All metered usage is in reports."))
     columns = [
