@@ -40,7 +40,7 @@ class Measured:
     event_bytes: int
     """bench.json: `input.expected.bytes` / `lines`."""
     row_bytes: int
-    """`millrace bench --horizon --events 6000000`: `row_bytes`, compressed, with projections and indexes; 62 at 100 million."""
+    """`millrace bench --horizon` over 6 million events: `row_bytes`, projections in it; 62 at 100 million."""
     key_bytes: float
     """flat.json: `keys.bytes_a_key`."""
     keys_read_a_second: int
