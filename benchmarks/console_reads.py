@@ -17,10 +17,14 @@ from dashboards.console.spend import DAY_S, Stretch, read_spend, stretch
 from dashboards.console.text import Zone
 from pipeline.accounts import Account
 from pipeline.catalog import Catalog
+from pipeline.outbox import Measure, Sums
 from queries.console_keys import key_hashes
+from sinks.stripe_usage import LedgerUsage
 
 ZONE = Zone("Europe/Berlin", "Europe/Berlin")
 """A zone whose days are not those of the rollups."""
+OF_ALL = Measure(Sums.COST)
+"""The meter that is there when no other is declared."""
 MIDDLE = 3
 Read = Callable[[Ledger], Any]
 Stretches = Callable[[str], Stretch]
@@ -111,6 +115,7 @@ def pages(of: Subject) -> Iterator[tuple[str, str, Read]]:
     yield "Rejects", "newest of 24 hours", _rows("console_rejects", **day, **newest)
     yield "Rejects", "text in the bytes, month", _rows("console_rejects", **month, search="bad-99", **newest)
     yield "Rejects", "by reason, month", _rows("console_rejects_by_time", **month, step=DAY_S)
+    yield "Stripe", "owed and carried", lambda at: LedgerUsage(at.client).sums(OF_ALL, 0)  # type: ignore[arg-type]
     yield "Catalog", "audit", lambda at: read_audit(at, of.catalog, of.now_s)
 
 
