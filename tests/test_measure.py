@@ -1,6 +1,9 @@
 """`millrace measure`: what is sent is valid, what is told is what was counted, a cap does close."""
 
 import json
+import subprocess
+import sys
+from typing import Any
 
 from typer.testing import CliRunner
 
@@ -15,7 +18,6 @@ from pipeline.event import EventType
 from pipeline.intake import Intake, Judge, Sender
 from pipeline.rating import Rater
 from pipeline.strict import Rules
-from sinks.clickhouse import connect
 
 NOW = 1_795_000_000_000
 
@@ -58,20 +60,29 @@ def test_a_service_takes_all_that_is_told_and_a_cap_closes(tmp_path) -> None:
     assert 0 < found["produced_to_refused"]["max_ms"] < 60_000
 
 
+TOTALS = """
+import json, sys
+from sinks.clickhouse import connect
+client = connect(sys.argv[1])
+print(json.dumps([str(value) for value in client.query(
+    "SELECT count(), uniq(tenant), sum(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd),"
+    " sum(arraySum(part -> toInt128(part), breakdown_pico_usd)) FROM ledger"
+).result_rows[0]]))
+"""
+
+
+def said(*command: str) -> Any:
+    """What a process of its own says, as JSON: a process has one embedded ledger."""
+    return json.loads(subprocess.run([sys.executable, *command], capture_output=True, check=True).stdout)
+
+
 def test_what_the_console_reads_is_measured_on_a_ledger_as_large_as_asked(tmp_path) -> None:
-    told = CliRunner().invoke(
-        app, ["console", "--rows", "20000", "--tenants", "100", "--only", "overview", "--out", str(tmp_path)]
-    )
-    reads = json.loads(told.stdout)["reads"]
+    asked = ["console", "--rows", "20000", "--tenants", "100", "--only", "overview", "--out", str(tmp_path)]
+    reads = said("-c", "from cli.main import main; main()", "measure", *asked)["reads"]
     assert {"figures: month by day", "top tenants: month", "caps: who is next"} <= {
         one["read"] for one in reads
     }
     assert all(one["page"] == "Overview" and one["questions"] >= 1 for one in reads)
-    client = connect(f"chdb://{tmp_path}/ledger")
-    rows, tenants, sums = client.query(
-        "SELECT count(), uniq(tenant), sum(toInt128(cost_micro_usd) * 1000000 + residual_pico_usd) FROM ledger"
-    ).result_rows[0]
-    assert (rows, tenants) == (20_000, 100)
-    parts = "SELECT sum(arraySum(part -> toInt128(part), breakdown_pico_usd)) FROM ledger"
-    assert client.query(parts).result_rows == [(sums,)]
-    client.close()
+    rows, tenants, cost, parts = said("-c", TOTALS, f"chdb://{tmp_path}/ledger")
+    assert (rows, tenants) == ("20000", "100")
+    assert cost == parts
