@@ -35,7 +35,7 @@ from pipeline.ports import Clock
 
 TOGETHER_MAX = 256
 """So many asks share a transaction at most."""
-GATHER_S = 0.002
+GATHER_S = 0.0005
 """Where asks come faster than groups are done, the next group waits so long for company: an authorization by itself
 takes 200 microseconds of a core on SQLite and 300 on PostgreSQL, one of five 80 and 90."""
 LEDGER_PAUSE_MS = 1_000
