@@ -23,7 +23,7 @@ from pipeline.chunk import Origin
 from pipeline.columns import Int32s, Int64s
 from pipeline.event import MICRO
 from pipeline.kernels.layout import KIND_TENANT
-from pipeline.kernels.spend import pick_spend, sum_by_quarter
+from pipeline.kernels.spend import QUARTER_MS, pick_spend, sum_by_quarter
 from pipeline.ports import Decision, Voided
 from pipeline.zones import window_starts
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 COUNTED_SETTLEMENTS = frozenset({"metered", "credit"})
 DAY, MONTH = "day", "month"
-QUARTER_MS = 900_000
 _INT64_SPAN = 1 << 63
 
 

@@ -7,7 +7,8 @@ from pipeline.kernels.jit import compiled
 
 U = np.uint64
 _MIX, _MIX_TOO = U(0x9E3779B97F4A7C15), U(0xC2B2AE3D27D4EB4F)
-_QUARTER_MS, _QUARTER_S = 900_000, 900
+QUARTER_MS = 900_000
+_QUARTER_S = QUARTER_MS // 1000
 _INT64_MAX, _INT64_MIN = (1 << 63) - 1, -(1 << 63)
 
 
@@ -27,7 +28,7 @@ def pick_spend(
         if pico[row] == 0 or not is_limited[code] or not counts[entries[row]]:
             continue
         out_codes[n] = code
-        out_quarters[n] = times[row] // _QUARTER_MS * _QUARTER_S
+        out_quarters[n] = times[row] // QUARTER_MS * _QUARTER_S
         out_pico[n] = pico[row]
         out_offsets[n] = offsets[row]
         n += 1
