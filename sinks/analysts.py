@@ -31,6 +31,7 @@ from sinks.native_revision import UnknownTypeError, with_revision
 
 _BODY_MAX = 2 * STATEMENT_MAX
 _CHUNK_HEAD_MAX = 256
+_STATEMENTS_KEPT, _KEPT_STATEMENT_MAX = 256, 8192
 _HEX = re.compile(rb"[0-9a-fA-F]{1,8}")
 _CODE = re.compile(r"Code: (\d+)")
 _FORMAT = re.compile(r"\bFORMAT (\w+)")
@@ -112,6 +113,8 @@ class Door(ThreadingHTTPServer):
         self._keeper = connect(f"chdb://{folder}")  # holds the folder's lock and keeps the engine open
         self._path = f"{folder}/store"
         self._room = threading.BoundedSemaphore(limits.at_a_time)
+        self._let_through: dict[str, str] = {}
+        self._lock = threading.Lock()
         with self._handle() as handle:
             names = _text(handle, "SELECT name FROM system.table_functions").split()
         self._functions = frozenset(name.lower() for name in names)
@@ -137,10 +140,10 @@ class Door(ThreadingHTTPServer):
     def _ask(self, handle: Any, statement: str, given: dict[str, str]) -> _Answer:
         try:
             bound = {name[6:]: value for name, value in given.items() if name.startswith("param_")}
-            text = Gate(lambda sql: _text(handle, sql, bound), self._functions).canonical(statement)
-            for name, value in self._settings(given).items():
-                handle.query(f"SET {name} = {_literal(value)}", "TabSeparated")
-            handle.query("SET readonly = 1", "TabSeparated")
+            text = self._canonical(handle, statement, bound)
+            settings = {**self._settings(given), "readonly": "1"}
+            clause = ", ".join(f"{name} = {_literal(value)}" for name, value in settings.items())
+            handle.query(f"SET {clause}", "TabSeparated")
             form = _form_of(given)
             named = _FORMAT.findall(_QUOTED.sub("''", text))
             result = handle.query(text, form, params=bound)
@@ -157,6 +160,22 @@ class Door(ThreadingHTTPServer):
             code = _CODE.search(str(error))
             number = int(code[1]) if code else _UNKNOWN
             raise _AskedError(HTTPStatus.INTERNAL_SERVER_ERROR, number, str(error)) from error
+
+    def _canonical(self, handle: Any, statement: str, bound: dict[str, str]) -> str:
+        """The statement as the gate lets it through; what programs ask again and again is judged once.
+
+        Values that are bound change nothing in the verdict: they are literals, for names are not bound.
+        """
+        text = self._let_through.get(statement)
+        if text is not None:
+            return text
+        text = Gate(lambda sql: _text(handle, sql, bound), self._functions).canonical(statement)
+        if len(statement) <= _KEPT_STATEMENT_MAX:
+            with self._lock:
+                while len(self._let_through) >= _STATEMENTS_KEPT:
+                    del self._let_through[next(iter(self._let_through))]
+                self._let_through[statement] = text
+        return text
 
     def _settings(self, given: dict[str, str]) -> dict[str, str]:
         """The limits, lowered where the client asks for less, and what it may set; raises `_AskedError`."""

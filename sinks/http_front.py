@@ -197,6 +197,8 @@ class Handler(BaseHTTPRequestHandler):
     """A request in ClickHouse's HTTP protocol, as far as clickhouse-connect speaks it."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    """Else the body of an answer waits until its head is confirmed: 40 milliseconds."""
     server: Front
     timeout = 60
 

@@ -11,7 +11,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from sinks.analysts import Account, Limits, analysts_served
+from sinks.analysts import Account, Door, Limits, analysts_served
 from sinks.analysts_gate import CLOSED_TABLES
 from tests.ledger_rows import event, insert_events, insert_rejects
 
@@ -270,3 +270,35 @@ def test_writing_goes_on_beside_analysts(client, ledger):
     insert_events(ledger.client, [event(1, principal="later")])
     assert client.query("SELECT count() FROM ledger WHERE principal = 'later'").result_rows == [(1,)]
     ledger.client.command("SET max_result_rows = 0")  # the analysts' read-only mode is not everybody's
+
+
+def test_a_statement_that_is_asked_again_has_its_own_values_and_is_judged_alike(client, door):
+    sql = "SELECT count() FROM ledger WHERE principal = {p:String}"
+    found = [client.query(sql, parameters={"p": name}).result_rows for name in ("p1", "nobody", "p2")]
+    assert found == [[(1,)], [(0,)], [(1,)]]
+    assert [ask(door, "SELECT value FROM meta")[0] for _ in range(2)] == [403, 403]
+    assert ask(door, sql)[0] == 500  # let through before, and still no value is made up for it
+
+
+def test_what_is_remembered_of_statements_is_bounded(ledger, monkeypatch):
+    monkeypatch.setattr("sinks.analysts._STATEMENTS_KEPT", 3)
+    made = Door(ledger.url.removeprefix("chdb://"), ACCOUNT, LIMITS, "127.0.0.1", 0)
+    try:
+        for n in [*range(5), 2]:
+            assert made.ask(f"SELECT {n}", {}).body == f"{n}\n".encode()
+        made.ask(f"SELECT 1 AS {'long' * 3000}", {})
+        assert list(made._let_through) == ["SELECT 2", "SELECT 3", "SELECT 4"]
+    finally:
+        made.close()
+
+
+def test_an_answer_does_not_wait_for_its_head_to_be_confirmed(door):
+    connection = http.client.HTTPConnection(door.hostname, door.port, timeout=20)
+    headers, took = {"X-ClickHouse-User": ACCOUNT.user, "X-ClickHouse-Key": ACCOUNT.password}, []
+    for _ in range(20):
+        begun = time.monotonic()
+        connection.request("POST", "/", b"SELECT 1", headers)
+        connection.getresponse().read()
+        took.append(time.monotonic() - begun)
+    connection.close()
+    assert min(took[10:]) < 0.03, "a system confirms after 40 milliseconds"
