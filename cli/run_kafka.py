@@ -225,7 +225,13 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     options, kafka, state = setting.options, setting.kafka, setting.state
     state.durable = Durable(setting.lanes, starts, setting.clock.now_ms)
     reader = KafkaInput(
-        setting.client, starts, state.durable, setting.clock.now_ms, _say, until_end=kafka.until_end
+        setting.client,
+        starts,
+        state.durable,
+        setting.clock.now_ms,
+        _say,
+        until_end=kafka.until_end,
+        as_objects=not options.fast,
     )
     windows = SpendWindows(0, 1, setting.accounts, load_windows(store.client, setting.accounts)).state()
     hot = store.hot_keys(options.dedupe_horizon_hours * _HOUR_MS, options.hot_keys_max)

@@ -1,4 +1,4 @@
-"""From a Kafka topic to the ledger, on librdkafka's mock cluster and on a real broker."""
+"""From a Kafka topic to the ledger, on librdkafka's mock cluster and on a real broker, both ways."""
 
 import itertools
 import json
@@ -14,10 +14,17 @@ from cli.running import RunOptions
 from pipeline.errors import MillraceError, UsageError
 from tests.event_lines import event, line
 from tests.hostile import hostile_accounts, hostile_catalogs, hostile_stream
+from tests.kafka import ways
 from tests.model import Model
 from tests.test_end_to_end import assert_ledger_is, crossings_of, decisions_of
 
 _names = itertools.count()
+
+
+@pytest.fixture(autouse=True, params=ways.WAYS)
+def way(request, monkeypatch):
+    """Each way in which records come out of librdkafka, in turn."""
+    ways.go(request.param, monkeypatch)
 
 
 @pytest.fixture

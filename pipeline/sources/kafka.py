@@ -8,34 +8,30 @@ has stops the run.
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from operator import itemgetter, methodcaller
 
-import msgspec
-import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.chunk import Chunk, Origin, laid_out
+from pipeline.chunk import Chunk, Origin
 from pipeline.durable import Durable
 from pipeline.errors import MillraceError, SourceAwayError, UsageError
+from pipeline.kernels.layout import PREFIX
 from pipeline.sources.bounds import Bounds
+from pipeline.sources.kafka_native import NativeClient, Rooms
+from pipeline.sources.kafka_records import AT_END, Client, MessageClient, Records
+from pipeline.sources.librdkafka import Library, NoLibraryError, find_library
 from pipeline.timestamp import TIME_MIN_MS
 
-BATCH_MAX = 24_000
 _BEHIND = 50_000
 """Who has more than so many records of a partition before them is behind."""
 _ARRIVAL_MAX_MS = 4_102_444_800_000
 """2100-01-01: a record's timestamp beyond it is a broken clock."""
 _COMMIT_EVERY_MS = 1_000
 _RESERVED = ("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "enable.partition.eof")
-_AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes are named so
-_GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - likewise
+_GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 - librdkafka's own codes are named so
 _REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - likewise
-_raw = msgspec.json.Decoder(msgspec.Raw)
-_value_of, _headers_of, _offset_of = methodcaller("value"), methodcaller("headers"), methodcaller("offset")
-_timestamp_of, _moment_of = methodcaller("timestamp"), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +106,17 @@ def _let_in(consumer: Consumer, settings: KafkaSettings, told: list[KafkaError],
             return
 
 
-def _consumer(settings: KafkaSettings, **more: object) -> Consumer:
+@contextmanager
+def _refusing_wrong_settings() -> Iterator[None]:
     try:
-        return Consumer({**settings.consumer(), **more})
+        yield
     except (KafkaException, TypeError, ValueError) as error:
         raise UsageError(f"a Kafka setting is wrong: {_text(error)}") from error
+
+
+def _consumer(settings: KafkaSettings, **more: object) -> Consumer:
+    with _refusing_wrong_settings():
+        return Consumer({**settings.consumer(), **more})
 
 
 def _origins(consumer: Consumer, topic: str, timeout_s: int) -> list[Origin]:
@@ -139,14 +141,20 @@ class KafkaInput:
 
     `until_end` ends each partition where it ended when it was first read to its end; else the run goes on until
     it is told to stop.
+
+    Records are copied out of librdkafka's own memory where that can be done (`find_library`), else they come as
+    Python objects, which costs some 2 microseconds more for each and is reported; `as_objects` asks for it.
     """
 
     def __init__(  # noqa: PLR0913 - a part of the composition
         self, settings: KafkaSettings, starts: Mapping[Origin, int], durable: Durable, now_ms: Callable[[], int],
         report: Callable[[str], None] = lambda _sentence: None, *, until_end: bool = False, in_flight_max: int = 4,
+        as_objects: bool = False,
     ) -> None:  # fmt: skip
         self._settings, self._starts, self._durable = settings, dict(starts), durable
         self._now_ms, self._report = now_ms, report
+        self._library = None if as_objects else self._find_library()
+        self._rooms = Rooms()
         self.until_end, self._in_flight_max = until_end, in_flight_max
         self.opened: dict[str, KafkaPartition] = {}
         self.bytes_read = 0
@@ -160,12 +168,23 @@ class KafkaInput:
     def open(self, name: str) -> "KafkaPartition":
         """Begin to read a partition; called on its worker."""
         origin = next(o for o in self._starts if _name(o) == name)
-        config = {"error_cb": self._note_error}
-        consumer = _consumer(self._settings, **config)
-        consumer.assign([TopicPartition(origin.topic, origin.partition, self._starts[origin])])
-        partition = KafkaPartition(self, consumer, origin, self._starts[origin])
+        partition = KafkaPartition(self, self._client(origin), origin, self._starts[origin])
         self.opened[name] = partition
         return partition
+
+    def _find_library(self) -> Library | None:
+        try:
+            return find_library(self._settings.consumer())
+        except NoLibraryError as error:
+            self._report(f"records come as Python objects, which takes longer: {error}")
+            return None
+
+    def _client(self, origin: Origin) -> Client:
+        config, start, note = self._settings.consumer(), self._starts[origin], self._note_error
+        with _refusing_wrong_settings():
+            if self._library is None:
+                return MessageClient(config, origin, start, note)
+            return NativeClient(self._library, self._rooms, config, origin, start, note)
 
     def _note_error(self, error: KafkaError) -> None:
         sentence = f"the broker does not answer: {error.str()}"
@@ -215,8 +234,8 @@ def _name(origin: Origin) -> str:
 class KafkaPartition:
     """One partition on the worker that reads it: chunks in order, numbered from 0 in each run."""
 
-    def __init__(self, owner: KafkaInput, consumer: Consumer, origin: Origin, start: int) -> None:
-        self._owner, self._consumer = owner, consumer
+    def __init__(self, owner: KafkaInput, client: Client, origin: Origin, start: int) -> None:
+        self._owner, self._client = owner, client
         self.origin = origin
         self.read_to = start
         """The offset behind the last record that was read."""
@@ -235,11 +254,11 @@ class KafkaPartition:
         self._commit_group()
         if self._in_flight >= self._owner.in_flight_max:
             return None
-        messages = self._consume()
-        if not messages:
+        records = self._take()
+        if records is None:
             self.done = self._owner.until_end and self.at_end
             return None
-        chunk = self._chunk(messages)
+        chunk = self._chunk(records)
         chunk.is_behind = self.high() - self.read_to > _BEHIND
         self._sequence += 1
         self._in_flight += 1
@@ -268,18 +287,11 @@ class KafkaPartition:
 
     def high(self) -> int:
         """The end of the partition when the broker last told it."""
-        with suppress(KafkaException, RuntimeError):
-            bounds = self._consumer.get_watermark_offsets(self._topic_partition(), cached=True)
-            return max(int(bounds[1]), self.read_to) if bounds else self.read_to
-        return self.read_to
+        return max(self._client.end(), self.read_to)
 
     def close(self) -> None:
         """Leave; neither raises nor waits for anything."""
-        with suppress(KafkaException, RuntimeError):
-            self._consumer.close()
-
-    def _topic_partition(self, offset: int = 0) -> TopicPartition:
-        return TopicPartition(self.origin.topic, self.origin.partition, offset)
+        self._client.close()
 
     def _let_go(self) -> None:
         self._in_flight -= 1
@@ -292,94 +304,44 @@ class KafkaPartition:
         position = self._owner.durable_position(self.origin)
         if position > self._committed:
             with suppress(KafkaException):
-                self._consumer.commit(offsets=[self._topic_partition(position)], asynchronous=True)
+                self._client.commit(position)
                 self._committed = position
 
-    def _consume(self) -> list[Message]:
+    def _take(self) -> Records | None:
         try:
-            found = self._consumer.consume(BATCH_MAX, 0)
+            taken = self._client.take()
         except KafkaException as error:
             raise MillraceError(f"{_name(self.origin)} cannot be read: {_text(error)}") from error
-        messages = []
-        for message in found:
-            trouble = message.error()
-            if trouble is None:
-                messages.append(message)
-                self.at_end = False
-            else:
-                self._note(trouble)
-        if found:
+        for trouble in taken.told:
+            self._note(trouble)
+        if taken.is_at_end is not None:
+            self.at_end = taken.is_at_end
+        if taken.told or taken.records is not None:
             self._owner.note_answer()
-        return messages
+        return taken.records
 
     def _note(self, error: KafkaError) -> None:
-        if error.code() == _AT_END:
-            self.at_end = True
-        elif error.code() == _GONE:
+        if error.code() == AT_END:
+            return
+        if error.code() == _GONE:
             msg = (
                 f"records of {_name(self.origin)} from {self.read_to} on are gone: {error.str()}; bring them back, "
                 "or give them up with --accept-gap"
             )
             raise MillraceError(msg)
-        elif error.code() > 0 and not error.retriable():
+        if error.code() > 0 and not error.retriable():
             raise MillraceError(f"{_name(self.origin)} cannot be read: {error.str()}")
 
-    def _chunk(self, messages: list[Message]) -> Chunk:
-        now = self._owner.now_ms()
-        values = list(map(_value_of, messages))
-        headers = list(map(_headers_of, messages))
-        if any(headers) or not all(values):
-            values = list(map(event_of, values, headers))
-        offsets = np.fromiter(map(_offset_of, messages), np.int64, len(messages))
-        arrivals = np.fromiter(map(_moment_of, map(_timestamp_of, messages)), np.int64, len(messages))
+    def _chunk(self, records: Records) -> Chunk:
+        now, arrivals = self._owner.now_ms(), records.moments
         arrivals[(arrivals < TIME_MIN_MS) | (arrivals > _ARRIVAL_MAX_MS)] = now
-        self.read_to = int(offsets[-1]) + 1
-        self.records_read += len(messages)
-        payload = b"\n".join(values) + b"\n"
-        sizes = np.fromiter(map(len, values), np.int64, len(values)) + 1
-        self._owner.note_read(len(payload))
-        return laid_out(self.origin, self._sequence, payload, sizes, offsets, arrivals, self.read_to, now)
-
-
-Headers = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | bytes | None]]
-
-
-def event_of(value: bytes | None, headers: Headers | None) -> bytes:
-    """The event of a record as one JSON object.
-
-    A record in CloudEvents' binary mode (attributes in `ce_` headers, data in the value) becomes the same event
-    in structured mode, its data as they came; any other record is taken as it is. A tombstone is empty, and so
-    unreadable; so is data that is not one JSON value.
-    """
-    if headers is None:
-        return value or b""
-    named = list(headers.items() if isinstance(headers, Mapping) else headers)
-    kind = next((_bytes(content) for name, content in named if name.lower() == "content-type"), b"")
-    if kind.lower().startswith(b"application/cloudevents"):
-        return value or b""
-    attributes = [(name[3:], _bytes(content)) for name, content in named if name.startswith("ce_")]
-    if not attributes:
-        return value or b""
-    members = [_quoted(name.encode()) + b":" + _quoted(content) for name, content in attributes]
-    if value is not None:
-        try:
-            _raw.decode(value)
-        except msgspec.DecodeError:
-            return value
-        members.append(b'"data":' + value)
-    return b"{" + b",".join(members) + b"}"
-
-
-def _bytes(content: bytes | str | None) -> bytes:
-    return content.encode() if isinstance(content, str) else content or b""
-
-
-def _quoted(text: bytes) -> bytes:
-    """A JSON string; bytes that are no UTF-8 stay what they are, for the decoder to refuse."""
-    try:
-        return msgspec.json.encode(text.decode())
-    except UnicodeDecodeError:
-        return b'"' + text + b'"'
+        self.read_to = int(records.offsets[-1]) + 1
+        self.records_read += len(records.offsets)
+        self._owner.note_read(records.used - PREFIX)
+        return Chunk(
+            self.name, self._sequence, self.origin, records.buffer, records.used, records.starts, records.ends,
+            records.offsets, arrivals, self.read_to, read_at_ms=now,
+        )  # fmt: skip
 
 
 def commit_group(settings: KafkaSettings, positions: Mapping[Origin, int]) -> None:
