@@ -28,6 +28,7 @@ class KeyTable:
         """`older` holds keys that are known too; it takes no more."""
         self._memory = _zeros(cells) if cells else None
         self._cells = _view(self._memory)
+        _touch(self._cells)
         self._older = older._cells if older else _view(None)  # noqa: SLF001 - of its own class
         self._count = 0
 
@@ -83,6 +84,7 @@ class KeyTable:
         del self._cells  # memory that is looked at cannot be given more
         self._memory = _more(self._memory, cells) if self._memory else _zeros(cells)
         self._cells = _view(self._memory)
+        _touch(self._cells[before:])
         aside: UInt64s = np.empty((min(_ASIDE, before), 3), np.uint64)
         spread(self._cells, before, aside)
 
@@ -123,6 +125,15 @@ class HotKeys:
 def _zeros(cells: int) -> mmap.mmap:
     """Memory that costs nothing before it is written to."""
     return mmap.mmap(-1, cells * _CELL_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _touch(cells: UInt64s) -> None:
+    """Write to memory that is still zero.
+
+    A page that is first read, as a search does, is mapped to a shared page of zeros; the write that follows then
+    stops all threads of the process for a moment.
+    """
+    cells.fill(0)
 
 
 def _more(memory: mmap.mmap, cells: int) -> mmap.mmap:

@@ -17,6 +17,7 @@ PAD = 64
 F = TypeVar("F", bound=Callable[..., Any])
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
+_LANES = 32
 _made: list[Any] = []
 """All that is kept."""
 
@@ -113,6 +114,32 @@ def fetch_ahead(_typing_context: Any, cells: Any, cell: Any) -> Any:  # noqa: AR
         return context.get_dummy_value()
 
     return types.void(cells, types.int64), generate
+
+
+@intrinsic
+def string_stops(_typing_context: Any, buffer: Any, position: Any) -> Any:  # noqa: ARG001
+    """Which of the 32 bytes from `position` on end or break a plain JSON string, as bits, the first byte lowest.
+
+    These are the quote, the backslash and the control characters (RFC 8259, section 7).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        vector = ir.VectorType(_BYTE, _LANES)
+        pointer = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+        text = builder.load(pointer)
+        text.align = 1
+
+        def all_of(byte: int) -> Any:
+            return ir.Constant(vector, [byte] * _LANES)
+
+        quote = builder.icmp_unsigned("==", text, all_of(0x22))
+        backslash = builder.icmp_unsigned("==", text, all_of(0x5C))
+        control = builder.icmp_unsigned("<", text, all_of(0x20))
+        stops = builder.or_(builder.or_(quote, backslash), control)
+        return builder.zext(builder.bitcast(stops, ir.IntType(_LANES)), _WORD)
+
+    return types.uint64(buffer, types.int64), generate
 
 
 @intrinsic

@@ -7,7 +7,7 @@ the text is not of the plain form that they accept. -1 is never a verdict: the s
 import numpy as np
 from numba import int64
 
-from pipeline.kernels.jit import byte_at, compiled, trailing_zeros, word_at
+from pipeline.kernels.jit import byte_at, compiled, string_stops, trailing_zeros, word_at
 
 U = np.uint64
 _ONES = U(0x0101010101010101)
@@ -41,17 +41,12 @@ def skip_space(buffer, p):
 @compiled
 def plain_string_end(buffer, p):
     """The closing quote of the string whose first character is at `p`; -1 with an escape or control character."""
-    while True:
-        word = word_at(buffer, p)
-        quote = word ^ _QUOTES
-        backslash = word ^ _BACKSLASHES
-        hit = (
-            ((quote - _ONES) & ~quote) | ((backslash - _ONES) & ~backslash) | ((word - _SPACES) & ~word)
-        ) & _HIGHS
-        if hit != U(0):
-            q = p + int64(trailing_zeros(hit) >> U(3))
-            return q if byte_at(buffer, q) == 34 else -1
-        p += 8
+    stops = string_stops(buffer, p)
+    while stops == U(0):
+        p += 32
+        stops = string_stops(buffer, p)
+    p += int64(trailing_zeros(stops))
+    return p if byte_at(buffer, p) == 34 else -1
 
 
 @compiled
