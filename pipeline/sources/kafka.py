@@ -24,8 +24,8 @@ from pipeline.sources.kafka_records import AT_END, Client, MessageClient, Record
 from pipeline.sources.librdkafka import Library, NoLibraryError, find_library
 from pipeline.timestamp import TIME_MIN_MS
 
-_BEHIND = 50_000
-"""Who has more than so many records of a partition before them is behind."""
+_BEHIND = 100_000
+"""A process that has more than so many records before it, in all its partitions, is behind."""
 _ARRIVAL_MAX_MS = 4_102_444_800_000
 """2100-01-01: a record's timestamp beyond it is a broken clock."""
 _COMMIT_EVERY_MS = 1_000
@@ -209,6 +209,10 @@ class KafkaInput:
         """The clock that this input was handed."""
         return self._now_ms()
 
+    def ahead(self) -> int:
+        """How many offsets lie before the partitions that this process reads, as far as is known."""
+        return sum(partition.ahead for partition in list(self.opened.values()))
+
     def watched(self) -> list["KafkaPartition"]:
         """The partitions that this process reads."""
         return list(self.opened.values())
@@ -239,6 +243,8 @@ class KafkaPartition:
         self.origin = origin
         self.read_to = start
         """The offset behind the last record that was read."""
+        self.ahead = 0
+        """How many offsets lay before it when it last read some."""
         self.records_read = 0
         """How many records were read."""
         self.at_end = False
@@ -259,7 +265,8 @@ class KafkaPartition:
             self.done = self._owner.until_end and self.at_end
             return None
         chunk = self._chunk(records)
-        chunk.is_behind = self.high() - self.read_to > _BEHIND
+        self.ahead = self.high() - self.read_to
+        chunk.is_behind = self._owner.ahead() > _BEHIND
         self._sequence += 1
         self._in_flight += 1
         weakref.finalize(chunk, self._let_go)

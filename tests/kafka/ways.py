@@ -1,7 +1,7 @@
 """The two ways in which records come out of librdkafka: copied out of its memory, or as Python objects."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -40,16 +40,11 @@ class NothingDurable:
         return 0
 
 
-def reader(address: str, topic: str, start: int = 0, partition: int = 0, **more) -> KafkaInput:
+def reader(address: str, topic: str, start: int = 0, partitions: Iterable[int] = (0,), **more) -> KafkaInput:
     settings = KafkaSettings(address, (topic,), "ways", more.pop("options", {}))
     more.setdefault("until_end", True)
-    return KafkaInput(
-        settings,
-        {Origin(topic, partition): start},
-        more.pop("durable", NothingDurable()),
-        lambda: NOW_MS,
-        **more,
-    )
+    starts = dict.fromkeys((Origin(topic, partition) for partition in partitions), start)
+    return KafkaInput(settings, starts, more.pop("durable", NothingDurable()), lambda: NOW_MS, **more)
 
 
 def opened(reader: KafkaInput) -> KafkaPartition:
