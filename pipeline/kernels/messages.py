@@ -96,8 +96,10 @@ def survey(messages, count, functions, scratch, kinds, found):
         found[i] = 0
     found[FOUND_LAST] = -1
     for i in range(count):
-        if i + _AHEAD < count:
-            fetch_ahead_of(messages[i + _AHEAD])
+        if i + 2 * _AHEAD < count:
+            fetch_ahead_of(messages[i + 2 * _AHEAD] + PAYLOAD)
+        if i + _AHEAD < count:  # librdkafka looks for headers behind the payload
+            fetch_ahead_of(int64_of(messages[i + _AHEAD] + PAYLOAD) + int64_of(messages[i + _AHEAD] + LENGTH))
         message = messages[i]
         if int32_of(message + ERR) != 0:
             kinds[i] = TROUBLE
