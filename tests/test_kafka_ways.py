@@ -1,5 +1,6 @@
 """Records copied out of librdkafka's memory are those that its Python client makes objects of."""
 
+import json
 import random
 import threading
 import time
@@ -11,7 +12,7 @@ from pipeline.chunk import Origin
 from pipeline.errors import MillraceError
 from pipeline.sources import kafka as source
 from pipeline.sources import kafka_native, librdkafka
-from pipeline.sources.kafka_records import Taken
+from pipeline.sources.kafka_records import Taken, event_of
 from tests.kafka import ways
 from tests.kafka.broker import free_port
 
@@ -78,6 +79,44 @@ def test_any_records_come_the_same_in_both_ways(kafka, seed):
         "there are events in binary mode among them"
     )
     assert ways.read(kafka.address, topic, partitions=[1]) == by_objects
+
+
+def in_structured_mode(value, headers):
+    """What binary mode means, said once more, slowly."""
+    kinds = [content or b"" for name, content in headers if name.lower() == "content-type"]
+    attributes = [(name[3:], content or b"") for name, content in headers if name.startswith("ce_")]
+    if not attributes or (kinds and kinds[0].lower().startswith(b"application/cloudevents")):
+        return value or b""
+    members = []
+    for name, content in attributes:
+        try:
+            quoted = json.dumps(content.decode(), ensure_ascii=False).encode()
+        except UnicodeDecodeError:
+            quoted = b'"' + content + b'"'
+        members.append(json.dumps(name, ensure_ascii=False).encode() + b":" + quoted)
+    if value is not None:
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+        members.append(b'"data":' + value)
+    return b"{" + b",".join(members) + b"}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_binary_mode_is_put_together_member_by_member(seed):
+    chance = random.Random(seed)
+    for _ in range(200):
+        value, headers = chance.choice(VALUES), random_headers(chance) or []
+        assert event_of(value, headers) == in_structured_mode(value, headers), (value, headers)
+        assert event_of(value, None) == (value or b"")
+        by_name = dict(headers)
+        assert event_of(value, by_name) == in_structured_mode(value, list(by_name.items()))
+
+
+def test_names_and_contents_that_are_no_text_stay_what_they_are():
+    name = b"ce_\xff".decode(errors="surrogateescape")
+    assert event_of(None, [(name, b"\xfe"), ("ce_id", b"1")]) == b'{"\xff":"\xfe","id":"1"}'
 
 
 def test_where_a_transaction_was_taken_back_both_ways_skip_the_same_offsets(real_kafka):

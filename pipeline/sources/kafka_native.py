@@ -6,9 +6,9 @@ message outlives it.
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from ctypes import byref, c_int64
-from itertools import pairwise
+from functools import lru_cache
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -175,20 +175,24 @@ class NativeClient:
         kernel.gather_pieces(
             room.messages, count, self._library.addresses, room.scratch, room.kinds, out, sizes, counts
         )
-        pieces = _pieces(out.tobytes(), sizes)
-        events = [
-            event_of(next(pieces), [(_name(next(pieces)), next(pieces)) for _ in range(headers)])
-            for headers in counts.tolist()
-        ]
+        pieces, at, events = _pieces(out.tobytes(), sizes), 0, []
+        for headers in counts.tolist():
+            behind = at + 1 + 2 * headers
+            names, contents = map(_name, pieces[at + 1 : behind : 2]), pieces[at + 2 : behind : 2]
+            events.append(event_of(pieces[at], zip(names, contents, strict=True)))
+            at = behind
         ends = np.cumsum(np.fromiter(map(len, events), np.int64, len(events)))
         return np.frombuffer(b"".join(events), np.uint8), ends
 
 
-def _pieces(texts: bytes, sizes: Ints) -> Iterator[bytes | None]:
-    bounds = np.concatenate(([0], np.cumsum(np.maximum(sizes, 0)))).tolist()
-    for (start, end), size in zip(pairwise(bounds), sizes.tolist(), strict=True):
-        yield None if size < 0 else texts[start:end]
+def _pieces(texts: bytes, sizes: Ints) -> list[bytes | None]:
+    ends = np.cumsum(np.maximum(sizes, 0)).tolist()
+    return [
+        texts[start:end] if size >= 0 else None
+        for start, end, size in zip([0, *ends], ends, sizes.tolist(), strict=False)
+    ]
 
 
+@lru_cache(1024)
 def _name(piece: bytes | None) -> str:
     return (piece or b"").decode(errors="surrogateescape")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter, methodcaller
 from typing import Protocol
 
@@ -133,23 +134,36 @@ def event_of(value: bytes | None, headers: Headers | None) -> bytes:
     if headers is None:
         return value or b""
     named = list(headers.items() if isinstance(headers, Mapping) else headers)
-    kind = next((_bytes(content) for name, content in named if name.lower() == "content-type"), b"")
+    kind = next((_bytes(content) for name, content in named if _is_content_type(name)), b"")
     if kind.lower().startswith(b"application/cloudevents"):
         return value or b""
     attributes = [(name[3:], _bytes(content)) for name, content in named if name.startswith("ce_")]
     if not attributes:
         return value or b""
-    members = [
+    if value is None:
+        return b"{" + _members(attributes) + b"}"
+    try:
+        _raw.decode(value)
+    except msgspec.DecodeError:
+        return value
+    return b"{" + _members(attributes) + b',"data":' + value + b"}"
+
+
+@lru_cache(1024)
+def _is_content_type(name: str) -> bool:
+    return name.lower() == "content-type"
+
+
+def _members(attributes: list[tuple[str, bytes]]) -> bytes:
+    """The attributes as members of a JSON object, in their order, one that comes twice twice."""
+    with suppress(UnicodeError):
+        named = {name: content.decode() for name, content in attributes}
+        if len(named) == len(attributes):
+            return msgspec.json.encode(named)[1:-1]
+    return b",".join(
         _quoted(name.encode(errors="surrogateescape")) + b":" + _quoted(content)
         for name, content in attributes
-    ]
-    if value is not None:
-        try:
-            _raw.decode(value)
-        except msgspec.DecodeError:
-            return value
-        members.append(b'"data":' + value)
-    return b"{" + b",".join(members) + b"}"
+    )
 
 
 def _bytes(content: bytes | str | None) -> bytes:
