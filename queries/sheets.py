@@ -134,6 +134,7 @@ class SheetWriter:
             self._write(rest)
 
     def _write(self, frame: pl.DataFrame) -> None:
+        frame = frame.rechunk()  # where pages of Parquet end depends on where pieces of a column do
         frame.write_csv(self.text, include_header=not self.rows, datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ")
         self.parquet.write_table(frame.to_arrow().cast(arrow_schema(self.sheet)))
         self.rows += len(frame)

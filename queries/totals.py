@@ -35,14 +35,14 @@ class Totals:
 
 def of_ledger(client: Client, period: str, tenant: str) -> Totals:
     """Sum the ledger's rows of a billing period, of one tenant where one is given."""
-    queries, given = named_queries(), {"period": period, "tenant": tenant}
-    (row,) = run(client, queries["ledger_totals"], given).dicts()
-    settled = run(client, queries["spend_by_settlement"], given).dicts()
+    settled = run(
+        client, named_queries()["month_by_settlement"], {"period": period, "tenant": tenant}
+    ).dicts()
     pico = dict.fromkeys(SETTLEMENTS, 0) | {line["settlement"]: _pico(line) for line in settled}
     return Totals(
-        {"cost": _pico(row)} | pico,
-        {name: row[name] for name in COUNTS},
-        {name: int(Fraction(row[name]) * MICRO) for name in UNITS},
+        {"cost": sum(pico.values())} | pico,
+        {name: sum(line[name] for line in settled) for name in COUNTS},
+        {name: int(sum(Fraction(line[name]) for line in settled) * MICRO) for name in UNITS},
     )
 
 

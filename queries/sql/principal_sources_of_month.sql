@@ -2,8 +2,12 @@
 -- The lines of a principal add up to its cost: what no component of a row names stands under an empty source.
 --
 -- Parameters:
---   period String       the billing period, YYYY-MM
---   tenant String = ''  only this tenant; empty: all
+--   period String               the billing period, YYYY-MM
+--   tenant String = ''          only this tenant; empty: all
+--   from_tenant String = ''     from this tenant on
+--   from_principal String = ''  and of that one from this principal on
+--   to_tenant String = ''       up to this tenant; empty: to the end
+--   to_principal String = ''    and of that one up to this principal, but not with it
 -- Columns:
 --   tenant             who pays
 --   principal          who caused it
@@ -33,13 +37,17 @@ FROM (
         SELECT
             tenant,
             principal,
-            arrayPushBack(breakdown_sources, '') AS names,
             arrayMap(part -> toInt128(part), breakdown_pico_usd) AS named,
-            toInt128(cost_micro_usd) * 1000000 + residual_pico_usd AS whole,
-            arrayPushBack(named, whole - arraySum(named)) AS parts
+            toInt128(cost_micro_usd) * 1000000 + residual_pico_usd - arraySum(named) AS rest,
+            if(rest = 0, breakdown_sources, arrayPushBack(breakdown_sources, '')) AS names,
+            if(rest = 0, named, arrayPushBack(named, rest)) AS parts
         FROM ledger
         WHERE billing_period = {period:String}
           AND ({tenant:String} = '' OR tenant = {tenant:String})
+          AND tenant >= {from_tenant:String}
+          AND (tenant > {from_tenant:String} OR principal >= {from_principal:String})
+          AND ({to_tenant:String} = '' OR tenant <= {to_tenant:String})
+          AND ({to_tenant:String} = '' OR tenant < {to_tenant:String} OR principal < {to_principal:String})
     )
     ARRAY JOIN names AS cost_source, parts AS part, arrayEnumerateUniq(names) AS nth
     WHERE cost_source != '' OR part != 0

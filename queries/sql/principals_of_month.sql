@@ -2,8 +2,12 @@
 -- Duplicates are not here: they are counted with the input, not with whom they name.
 --
 -- Parameters:
---   period String       the billing period, YYYY-MM
---   tenant String = ''  only this tenant; empty: all
+--   period String               the billing period, YYYY-MM
+--   tenant String = ''          only this tenant; empty: all
+--   from_tenant String = ''     from this tenant on
+--   from_principal String = ''  and of that one from this principal on
+--   to_tenant String = ''       up to this tenant; empty: to the end
+--   to_principal String = ''    and of that one up to this principal, but not with it
 -- Columns:
 --   tenant                            who pays
 --   principal                         who caused it; @unattributed where the event named none
@@ -65,6 +69,10 @@ FROM (
     FROM usage_by_principal AS rows
     WHERE billing_period = {period:String}
       AND ({tenant:String} = '' OR tenant = {tenant:String})
+      AND tenant >= {from_tenant:String}
+      AND (tenant > {from_tenant:String} OR principal >= {from_principal:String})
+      AND ({to_tenant:String} = '' OR tenant <= {to_tenant:String})
+      AND ({to_tenant:String} = '' OR tenant < {to_tenant:String} OR principal < {to_principal:String})
     GROUP BY tenant, principal
 )
 ORDER BY tenant, principal
