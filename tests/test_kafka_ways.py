@@ -110,8 +110,6 @@ def test_binary_mode_is_put_together_member_by_member(seed):
         value, headers = chance.choice(VALUES), random_headers(chance) or []
         assert event_of(value, headers) == in_structured_mode(value, headers), (value, headers)
         assert event_of(value, None) == (value or b"")
-        by_name = dict(headers)
-        assert event_of(value, by_name) == in_structured_mode(value, list(by_name.items()))
 
 
 def test_names_and_contents_that_are_no_text_stay_what_they_are():

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import itemgetter, methodcaller
 from typing import Protocol
 
@@ -17,7 +16,7 @@ from pipeline.kernels.layout import PREFIX
 BATCH_MAX = 24_000
 """The most records that are taken at once."""
 AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes are named so
-_raw = msgspec.json.Decoder(msgspec.Raw)
+_raw, _encode = msgspec.json.Decoder(msgspec.Raw), msgspec.json.Encoder().encode
 _value_of, _headers_of, _offset_of = methodcaller("value"), methodcaller("headers"), methodcaller("offset")
 _timestamp_of, _moment_of = methodcaller("timestamp"), itemgetter(1)
 
@@ -121,24 +120,23 @@ def _records_of(messages: list[Message]) -> Records:
     return Records(buffer, PREFIX + len(payload), ends - sizes + 1, ends, offsets, moments)
 
 
-Headers = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | bytes | None]]
+_CONTENT_TYPE = "content-type"
 
 
-def event_of(value: bytes | None, headers: Headers | None) -> bytes:
+def event_of(value: bytes | None, headers: Iterable[tuple[str, bytes | None]] | None) -> bytes:
     """The event of a record as one JSON object.
 
     A record in CloudEvents' binary mode (attributes in `ce_` headers, data in the value) becomes the same event
     in structured mode, its data as they came; any other record is taken as it is. A tombstone is empty, and so
     unreadable; so is data that is not one JSON value.
     """
-    if headers is None:
-        return value or b""
-    named = list(headers.items() if isinstance(headers, Mapping) else headers)
-    kind = next((_bytes(content) for name, content in named if _is_content_type(name)), b"")
-    if kind.lower().startswith(b"application/cloudevents"):
-        return value or b""
-    attributes = [(name[3:], _bytes(content)) for name, content in named if name.startswith("ce_")]
-    if not attributes:
+    kind, attributes = None, []
+    for name, content in headers or ():
+        if name.startswith("ce_"):
+            attributes.append((name[3:], content or b""))
+        elif kind is None and len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE:
+            kind = content or b""
+    if not attributes or (kind and kind.lower().startswith(b"application/cloudevents")):
         return value or b""
     if value is None:
         return b"{" + _members(attributes) + b"}"
@@ -149,30 +147,21 @@ def event_of(value: bytes | None, headers: Headers | None) -> bytes:
     return b"{" + _members(attributes) + b',"data":' + value + b"}"
 
 
-@lru_cache(1024)
-def _is_content_type(name: str) -> bool:
-    return name.lower() == "content-type"
-
-
 def _members(attributes: list[tuple[str, bytes]]) -> bytes:
     """The attributes as members of a JSON object, in their order, one that comes twice twice."""
     with suppress(UnicodeError):
         named = {name: content.decode() for name, content in attributes}
         if len(named) == len(attributes):
-            return msgspec.json.encode(named)[1:-1]
+            return _encode(named)[1:-1]
     return b",".join(
         _quoted(name.encode(errors="surrogateescape")) + b":" + _quoted(content)
         for name, content in attributes
     )
 
 
-def _bytes(content: bytes | str | None) -> bytes:
-    return content.encode() if isinstance(content, str) else content or b""
-
-
 def _quoted(text: bytes) -> bytes:
     """A JSON string; bytes that are no UTF-8 stay what they are, for the decoder to refuse."""
     try:
-        return msgspec.json.encode(text.decode())
+        return _encode(text.decode())
     except UnicodeDecodeError:
         return b'"' + text + b'"'
