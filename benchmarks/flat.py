@@ -3,8 +3,6 @@
 The rows are made by ClickHouse itself, by numbers: what is measured here reads a ledger and does not write one.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bench_lap import peak_bytes
 from benchmarks.bench_machine import resident_bytes
 from pipeline.keys import KeyTable
 from queries.export import Scope, StreamingClient, export_principals
@@ -110,14 +109,14 @@ def of_summary(client: Any, rounds: int = 5) -> dict[str, Any]:
 
 
 def of_export(client: StreamingClient, folder: Path) -> dict[str, Any]:
-    """The finance export of the month."""
-    watch = Stopwatch()
+    """The finance export of the month; what this process held at most, and what it held before it began."""
+    before, watch = resident_bytes(), Stopwatch()
     with watch.lap():
         manifest = export_principals(client, Scope(PERIOD), folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "lines": manifest["sheets"]["principals"]["rows"],
         "seconds": watch.wall[0],
         "cpu_seconds": watch.cpu[0],
-        "peak_bytes": peak,
+        "base_bytes": before,
+        "peak_bytes": peak_bytes(),
     }

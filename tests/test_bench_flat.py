@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import flat
 from cli import bench_flat
+from pipeline.errors import MillraceError
 from pipeline.keys import KeyTable
 from sinks.ledger import Ledger
 
@@ -29,7 +30,18 @@ def test_figures_of_keys_speak_of_as_many_keys_as_were_asked_for() -> None:
 def test_the_summary_and_the_export_see_every_row_and_every_principal(ledger: Ledger, tmp_path: Path) -> None:
     flat.fill(ledger.client, 5000, 400)
     assert {**flat.of_summary(ledger.client, 1), "seconds": 0} == {"rows": 5000, "lines": 400, "seconds": 0}
-    assert flat.of_export(ledger.client, tmp_path)["lines"] == 400
+    export = flat.of_export(ledger.client, tmp_path)
+    assert export["lines"] == 400
+    assert export["peak_bytes"] >= export["base_bytes"] > 0
+
+
+def test_a_ledger_is_made_once_and_by_another_process_than_the_one_that_is_measured(tmp_path: Path) -> None:
+    for is_new in (True, False):
+        assert bench_flat._in_a_process("fill", "export", tmp_path, 0, tmp_path) is is_new
+    export = bench_flat._in_a_process("measure", "export", tmp_path, 0, tmp_path)
+    assert export["lines"] == 300
+    with pytest.raises(MillraceError, match="the measurement of summary failed at measure"):
+        bench_flat._in_a_process("measure", "summary", tmp_path, 7, tmp_path)
 
 
 def test_a_summary_that_differs_from_the_rows_is_an_error(
@@ -46,9 +58,12 @@ def test_the_table_names_every_figure_beside_its_goal() -> None:
         "keys": {"keys": 10, "bytes_a_key": 39.04, "lookups_a_core_second": 7.4e6},
         "restart": {"keys": 10, "events": 5, "seconds": 1.25},
         "summary": {"rows": 10, "lines": 2, "seconds": 0.016},
-        "export": {"lines": 2, "seconds": 0.44, "peak_bytes": 3e6},
+        "export": {"lines": 8, "seconds": 0.44, "base_bytes": 3e6, "peak_bytes": 8e6}
+        | {"of_a_quarter": {"lines": 2, "base_bytes": 3e6, "peak_bytes": 7e6}},
     }
     lines = bench_flat.table(found).splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert lines[2] == "|bytes for a key, 10 keys held|39.0|40 or less|"
-    assert lines[6] == "|finance export of 2 principals|0.4 s, 3 MB at most|under 10 s, memory bounded|"
+    took = "0.4 s, 5 MB above the opened ledger"
+    assert lines[6] == f"|finance export of 8 principals|{took}|under 10 s, memory bounded|"
+    assert lines[7] == "|memory of the export of 2 principals|4 MB|about as much|"
