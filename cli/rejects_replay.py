@@ -110,7 +110,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument for each flag
     ] = HOT_KEYS_MAX,
     block_rows: Annotated[
         int, typer.Option(min=1, envvar="MILLRACE_BLOCK_ROWS", help="Rows of a block of the ledger.")
-    ] = 500_000,
+    ] = 250_000,
     brokers: Annotated[
         str | None, typer.Option(envvar="MILLRACE_BROKERS", help="Kafka: host:port of brokers, by commas.")
     ] = None,

@@ -115,7 +115,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
     ] = 24,
     block_rows: Annotated[
         int, typer.Option(min=1, envvar="MILLRACE_BLOCK_ROWS", help="Rows of a block of the ledger.")
-    ] = 500_000,
+    ] = 250_000,
     hot_keys_max: Annotated[
         int,
         typer.Option(

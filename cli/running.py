@@ -39,7 +39,7 @@ class RunOptions:
     refuse_unknown_tenants: bool = False
     unattributed_tenant: str | None = None
     dedupe_horizon_hours: int = 24
-    block_rows: int = 500_000
+    block_rows: int = 250_000
     fast: bool = True
     chunk_bytes: int = 8 << 20
     hot_keys_max: int = HOT_KEYS_MAX

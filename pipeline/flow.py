@@ -43,7 +43,7 @@ class CommitPolicy:
     their merges.
     """
 
-    rows: int = 500_000
+    rows: int = 250_000
     bytes: int = 192 << 20
     age_ms: int = 2_000
 

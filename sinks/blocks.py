@@ -19,6 +19,7 @@ from pipeline.kernels.gather import (
     split_amounts,
     text_rooms,
 )
+from pipeline.kernels.jit import LANES
 from pipeline.locks import Locks, month_of, months_of, period_name, read_period
 from pipeline.ports import Correction
 from sinks.native import Block, array_of_low_cardinality, string, strings
@@ -63,7 +64,7 @@ def accepted_rows(batch: Batch, rows: Int32s, run: int, locks: Locks) -> Block:
 def _values(batch: Batch, kind: int) -> tuple[bytes, int]:
     dictionary, count = batch.dictionary, int(batch.dictionary.counts[kind])
     sizes = dictionary.sizes[kind]
-    out = np.empty(int(sizes[:count].sum()) + 5 * count + 8, np.uint8)
+    out = np.empty(int(sizes[:count].sum()) + 5 * count + LANES, np.uint8)
     used = gather_values(batch.chunk.buffer, dictionary.starts[kind], sizes, count, out)
     return out[:used].tobytes(), count
 

@@ -1,6 +1,6 @@
 """Moving chosen rows of a batch into the wire form of ClickHouse's Native format."""
 
-from pipeline.kernels.jit import compiled, put_word, word_at
+from pipeline.kernels.jit import LANES, compiled, copy_lanes
 
 
 @compiled
@@ -15,8 +15,8 @@ def _put_string(buffer, start, size, out, p):
     p += 1
     done = 0
     while done < size:
-        put_word(out, p + done, word_at(buffer, start + done))
-        done += 8
+        copy_lanes(buffer, start + done, out, p + done)
+        done += LANES
     return p + size
 
 
@@ -24,7 +24,7 @@ def _put_string(buffer, start, size, out, p):
 def text_rooms(length, fields, rows, begins):
     """Where each column of text begins in one buffer: int64[len(fields) + 1], the last its size.
 
-    There is room for each text, five bytes more for each, and eight at the end of each column.
+    There is room for each text, five bytes more for each, and LANES at the end of each column.
     """
     for f in range(len(fields) + 1):
         begins[f] = 0
@@ -32,7 +32,7 @@ def text_rooms(length, fields, rows, begins):
         for f in range(len(fields)):
             begins[f + 1] += length[rows[i], fields[f]]
     for f in range(len(fields)):
-        begins[f + 1] += begins[f] + 5 * len(rows) + 8
+        begins[f + 1] += begins[f] + 5 * len(rows) + LANES
 
 
 @compiled
@@ -52,7 +52,7 @@ def gather_texts(buffer, at, length, fields, rows, out, ends):
 def gather_values(buffer, starts, sizes, count, out):
     """The first `count` distinct strings of a kind as a String column; returns its size.
 
-    `out` has room for each text, five bytes more for each, and eight at its end.
+    `out` has room for each text, five bytes more for each, and LANES at its end.
     """
     p = 0
     for i in range(count):

@@ -13,11 +13,12 @@ from numba.extending import intrinsic
 
 PAD = 64
 """Bytes that every buffer holds behind its last used byte."""
+LANES = 32
+"""Bytes that are looked at or copied at once; less than PAD."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)
-_LANES = 32
 _made: list[Any] = []
 """All that is kept."""
 
@@ -99,6 +100,25 @@ def put_word(_typing_context: Any, buffer: Any, position: Any, word: Any) -> Any
 
 
 @intrinsic
+def copy_lanes(_typing_context: Any, buffer: Any, source: Any, out: Any, position: Any) -> Any:  # noqa: ARG001
+    """Copy the 32 bytes from `source` on to `position` of another array, at any alignment."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(_BYTE, LANES).as_pointer()
+        places = []
+        for array, place in ((0, 1), (2, 3)):
+            data = context.make_array(signature.args[array])(context, builder, arguments[array]).data
+            places.append(builder.bitcast(builder.gep(data, [arguments[place]]), vector))
+        value = builder.load(places[0])
+        value.align = 1
+        store = builder.store(value, places[1])
+        store.align = 1
+        return context.get_dummy_value()
+
+    return types.void(buffer, types.int64, out, types.int64), generate
+
+
+@intrinsic
 def fetch_ahead(_typing_context: Any, cells: Any, cell: Any) -> Any:  # noqa: ARG001
     """Ask for a row of a two-dimensional array, so that it is there when it is looked at a little later."""
 
@@ -125,19 +145,19 @@ def string_stops(_typing_context: Any, buffer: Any, position: Any) -> Any:  # no
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        vector = ir.VectorType(_BYTE, _LANES)
+        vector = ir.VectorType(_BYTE, LANES)
         pointer = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
         text = builder.load(pointer)
         text.align = 1
 
         def all_of(byte: int) -> Any:
-            return ir.Constant(vector, [byte] * _LANES)
+            return ir.Constant(vector, [byte] * LANES)
 
         quote = builder.icmp_unsigned("==", text, all_of(0x22))
         backslash = builder.icmp_unsigned("==", text, all_of(0x5C))
         control = builder.icmp_unsigned("<", text, all_of(0x20))
         stops = builder.or_(builder.or_(quote, backslash), control)
-        return builder.zext(builder.bitcast(stops, ir.IntType(_LANES)), _WORD)
+        return builder.zext(builder.bitcast(stops, ir.IntType(LANES)), _WORD)
 
     return types.uint64(buffer, types.int64), generate
 
