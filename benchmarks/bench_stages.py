@@ -37,7 +37,7 @@ STAGES = (
     ("decode: columns", "pipeline.decode", "Decoder.decode"),
     ("intern", "pipeline.dictionary", "intern_rows"),
     ("intern: usage", "pipeline.dictionary", "intern_usage"),
-    ("keys: templates", "pipeline.batch", "Preparer._apply_key_templates"),
+    ("keys: templates", "pipeline.template_keys", "TemplateKeys.apply"),
     ("keys: defaults", "pipeline.batch", "default_keys"),
     ("rate: entries", "pipeline.rating", "Rater.find_entries"),
     ("rate: amounts", "pipeline.rating", "Rater.rate"),

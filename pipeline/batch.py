@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.chunk import Chunk, Origin, grown, laid_out
-from pipeline.columns import Columns, EventWriter, Int32s, Int64s, UInt64s
+from pipeline.columns import Columns, Int32s, Int64s, UInt64s
 from pipeline.decode import Decoder
 from pipeline.dictionary import Dictionary
 from pipeline.formats import Format
 from pipeline.kernels.hashing import seal
-from pipeline.kernels.layout import ATTRIBUTES, EVENT_ID, KEY
 from pipeline.kernels.tables import default_keys, sort_by_lane
 from pipeline.rating import Rater, Rates
+from pipeline.template_keys import TemplateKeys
 
 SLOTS = 256
 """Shards of the key space: the top byte of a key's hash. A lane has the slots that are `lane` modulo the lanes."""
@@ -117,34 +117,17 @@ class Preparer:
         self._decoder, self._rater, self._formats = decoder, rater, formats
         self._seeds = (np.uint64(seeds[0]), np.uint64(seeds[1]))
         self._lanes = lanes
+        self._template_keys = TemplateKeys()
 
     def prepare(self, chunk: Chunk) -> Batch:
         """Prepare one chunk."""
         columns = self._decoder.decode(chunk, self._formats.of(chunk))
         dictionary = Dictionary.of(columns)
         entries, versions = self._rater.find_entries(columns, dictionary)
-        self._apply_key_templates(columns, entries)
+        self._template_keys.apply(columns, entries, self._rater.entries)
         self._apply_default_keys(columns)
         rates = self._rater.rate(columns, dictionary, entries, versions)
         return self._seal(columns, dictionary, rates)
-
-    def _apply_key_templates(self, columns: Columns, entries: Int32s) -> None:
-        templates = [entry.idempotency_key for entry in self._rater.entries]
-        if not any(templates):
-            return
-        has = np.array([t is not None for t in templates])
-        rows = np.flatnonzero((columns.verdicts == 0) & (entries >= 0) & (columns.length[:, KEY] == 0))
-        writer = EventWriter(columns, columns.chunk.used)
-        for row in rows[has[entries[rows]]].tolist():
-            template = templates[entries[row]]
-            key = (
-                template.render(columns.text(row, EVENT_ID), columns.text(row, ATTRIBUTES))
-                if template
-                else None
-            )
-            if key:
-                writer.set_text(row, KEY, key)
-        columns.chunk.used = writer.finish()
 
     @staticmethod
     def _apply_default_keys(columns: Columns) -> None:
