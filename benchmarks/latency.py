@@ -9,10 +9,10 @@ way at a time. A window's sum, divided by that price, says how many of the tenan
 What is measured is never less than what it was: a reading counts from its end.
 """
 
+import gc
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,18 +139,25 @@ def svg(found: dict[str, Any], style: str) -> str:
 
 
 def produce(plan: Plan, kafka: Kafka, topic: str, lines: FreshLines) -> dict[str, Any]:
-    """Send load and probes at their pace; the moments of the probes, by the clock of all processes."""
-    producer, load = kafka.producer(**{"linger.ms": 5}), _load(lines)
+    """Send load and probes at their pace; the moments of the probes, by the clock of all processes.
+
+    The load is laid out before, so that the machine is measured with as little of its generator as can be.
+    """
+    producer, load = kafka.producer(**{"linger.ms": 5}), _load(plan, lines)
+    keys = lines.tenants
     a_tick = plan.rate * _TICK_S
     sent_ns: list[int] = []
+    gc.collect()
+    gc.freeze()
     sent, begun = 0, time.monotonic_ns()
     for tick in range(plan.ticks):
         ahead = begun + int(tick * _TICK_S * 1e9) - time.monotonic_ns()
         if ahead > 0:
             time.sleep(ahead / 1e9)
-        for _ in range(int((tick + 1) * a_tick) - sent):
-            send(producer, topic, *next(load))
-            sent += 1
+        until = int((tick + 1) * a_tick)
+        for number in range(sent, until):
+            send(producer, topic, load[number], keys[number % lines.count])
+        sent = until
         line = probe_line(tick, time.time_ns() // 1_000_000)
         sent_ns.append(time.monotonic_ns())
         send(producer, topic, line, probe_tenant(tick).encode())
@@ -160,12 +167,13 @@ def produce(plan: Plan, kafka: Kafka, topic: str, lines: FreshLines) -> dict[str
     return {"events": sent + len(sent_ns) - left, "seconds": seconds, "sent_ns": sent_ns}
 
 
-def _load(lines: FreshLines) -> Iterator[tuple[bytes, bytes]]:
-    number = 0
-    while True:
-        block = lines.block(number, stamp(time.time_ns() // 1_000_000))
-        yield from zip(block.splitlines(), lines.tenants, strict=True)
-        number += 1
+def _load(plan: Plan, lines: FreshLines) -> list[bytes]:
+    """All events of a plan, each with the moment at which its pass begins to be sent."""
+    events = int(plan.ticks * plan.rate * _TICK_S)
+    now_ms, load = time.time_ns() // 1_000_000, []
+    for number in range(-(-events // lines.count)):
+        load += lines.block(number, stamp(now_ms + number * lines.count * 1000 // plan.rate)).splitlines()
+    return load
 
 
 def main() -> None:

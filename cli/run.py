@@ -157,7 +157,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         typer.Option(
             min=1,
             envvar="MILLRACE_FLUSH_MS",
-            help="Kafka: the age at which rows are written; 2 s while far behind.",
+            help="Kafka: how old rows get at the most before they are written; 2 s while far behind.",
         ),
     ] = 200,
     until_end: Annotated[

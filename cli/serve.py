@@ -102,7 +102,12 @@ def serve(  # noqa: PLR0913, PLR0917 - one argument for each flag
         typer.Option(envvar="MILLRACE_UNATTRIBUTED_TENANT", help="The tenant of events that name none."),
     ] = None,
     flush_ms: Annotated[
-        int, typer.Option(min=1, envvar="MILLRACE_FLUSH_MS", help="The age at which rows are written.")
+        int,
+        typer.Option(
+            min=1,
+            envvar="MILLRACE_FLUSH_MS",
+            help="How old rows get at the most before they are written.",
+        ),
     ] = 100,
     stuck_after_s: Annotated[
         int,

@@ -195,7 +195,7 @@ class EmbeddedFlow:
             ),
             lambda lane: SpendWindows(lane, lanes, accounts, windows),
             lambda: LedgerDecisions(url, run, str(threading.get_ident()), clock, retry),
-            CommitPolicy(options.block_rows, age_ms=self._options.flush_ms),
+            CommitPolicy(options.block_rows, age_ms=self._options.flush_ms, is_live=True),
             state,
             lanes,
         )

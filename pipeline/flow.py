@@ -31,6 +31,11 @@ from pipeline.run_state import CommitNote, RejectBudget, RunState, guard
 from pipeline.spend import SpendWindows
 
 AGE_BEHIND_MS = 2_000
+_REST_A_COMMIT = 3
+"""How many times as long as its last commit took a lane rests: it commits a quarter of its time at most."""
+_REST_MS_A_LANE = 25
+"""So that all lanes of a cluster together make 40 parts a second at most."""
+_PAUSE_MS_MAX = 50
 _EPOCH = timedelta(days=365)
 """At the end of an epoch all workers wait for each other, spinning; it is for Bytewax's recovery, which is not used."""
 
@@ -40,16 +45,29 @@ class CommitPolicy:
     """When a lane makes its pending block durable: at so many rows or bytes, or at that age.
 
     Who is behind (`Chunk.is_behind`) waits up to `AGE_BEHIND_MS`, so that not all time goes into small blocks and
-    their merges.
+    their merges. Events that are counted as they happen (`is_live`) wait no longer than for the end of a rest after
+    the commit before: where commits are quick and few that is at once.
     """
 
     rows: int = 250_000
     bytes: int = 192 << 20
     age_ms: int = 2_000
+    is_live: bool = False
 
     def due_ms(self, *, is_behind: bool) -> int:
-        """The age at which a block is written."""
+        """The age at which a block is written at the latest."""
         return max(self.age_ms, AGE_BEHIND_MS) if is_behind else self.age_ms
+
+    def rest_ms(self, took_ms: int, lanes: int, *, is_behind: bool) -> int | None:
+        """How long after a commit that took so long the next may come before its block has that age; None: never."""
+        if is_behind or not self.is_live:
+            return None
+        return max(took_ms * _REST_A_COMMIT, lanes * _REST_MS_A_LANE)
+
+    @property
+    def pause_ms(self) -> int:
+        """How long a partition rests after a small chunk: each costs 2 ms, however few records it has."""
+        return min(self.age_ms // 4, _PAUSE_MS_MAX) if self.is_live else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +167,7 @@ class _Preparers:
 def _input(flow: Dataflow, parts: FlowParts) -> Any:
     if not isinstance(parts.reader, PartitionedReader):
         return op.input("input", flow, SharedInput(parts.reader, parts.state))
-    chunks = op.input("input", flow, PartitionedInput(parts.reader, parts.state))
+    chunks = op.input("input", flow, PartitionedInput(parts.reader, parts.state, parts.policy.pause_ms))
     halts = op.input("halt", flow, Halts(parts.reader, parts.state))
     return op.merge("all", chunks, halts)
 
@@ -163,6 +181,8 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         self._oldest: float | None = None
         self._oldest_ms = 0
         self._is_behind = False
+        self._ended, self._took_ms = 0.0, 0
+        """When the last commit was done, and how long it took."""
 
     def on_batch(self, values: list[Share | SentShare | Halt]) -> tuple[list[Delivered], bool]:
         shares = [value for value in values if not isinstance(value, Halt)]
@@ -171,7 +191,8 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return guard(self._parts.state, self._take)(shares), StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Delivered], bool]:
-        if self._age_ms() < self._due_ms():  # the block that this was set for has been written
+        due = self._due_at()
+        if due is None or time.monotonic() < due:  # the block that this was set for has been written
             return [], StatefulBatchLogic.RETAIN
         return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
 
@@ -181,16 +202,18 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
+        due = self._due_at()
+        if due is None:
+            return None
+        return datetime.now(UTC) + timedelta(seconds=max(due - time.monotonic(), 0))
+
+    def _due_at(self) -> float | None:
+        """When the pending block is written."""
         if self._oldest is None:
             return None
-        left = self._oldest + self._due_ms() / 1000 - time.monotonic()
-        return datetime.now(UTC) + timedelta(seconds=max(left, 0))
-
-    def _due_ms(self) -> int:
-        return self._parts.policy.due_ms(is_behind=self._is_behind)
-
-    def _age_ms(self) -> int:
-        return 0 if self._oldest is None else int((time.monotonic() - self._oldest) * 1000)
+        latest = self._oldest + self._parts.policy.due_ms(is_behind=self._is_behind) / 1000
+        rest = self._parts.policy.rest_ms(self._took_ms, self._parts.lanes, is_behind=self._is_behind)
+        return latest if rest is None else min(latest, self._ended + rest / 1000)
 
     def snapshot(self) -> None:
         return None
@@ -224,12 +247,14 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         tallies, rows, size = lane.tallies(), lane.pending_rows, lane.pending_bytes()
         begun = time.monotonic()
         delivered = lane.commit()
-        state = self._parts.state
+        state, now = self._parts.state, time.monotonic()
+        self._ended, self._took_ms = now, int((now - begun) * 1000)
         if state.watch is not None:
-            now = time.monotonic()
-            took, epoch = now - begun, now - (begun if oldest is None else oldest)
+            epoch = now - (begun if oldest is None else oldest)
             state.watch(
-                CommitNote(lane.lane, tallies, rows, size, took, epoch, self._oldest_ms, lane.keys_held())
+                CommitNote(
+                    lane.lane, tallies, rows, size, now - begun, epoch, self._oldest_ms, lane.keys_held()
+                )
             )
         state.count(tallies, delivered.pico_usd)
         return [delivered]

@@ -16,6 +16,8 @@ from pipeline.run_state import RunState, guard
 
 _IDLE = timedelta(milliseconds=2)
 _CALM = timedelta(milliseconds=50)
+_SMALL = 4_000
+"""Records of a chunk after which a partition may rest."""
 
 
 class ChunkReader(Protocol):
@@ -95,21 +97,26 @@ class SharedInput(DynamicSource[Chunk]):
 class _Partition(StatefulSourcePartition[Chunk, None]):
     """One partition on its worker."""
 
-    def __init__(self, reader: PartitionReader, state: RunState) -> None:
+    def __init__(self, reader: PartitionReader, state: RunState, pause: timedelta) -> None:
         self._reader, self._state = reader, state
-        self._is_idle = False
+        self._pause = pause
+        self._rest = timedelta()
 
     def next_batch(self) -> list[Chunk]:
         if self._state.stop.is_set():
             raise StopIteration
         chunk = guard(self._state, self._reader.next_chunk)()
-        if chunk is None and self._reader.done:
-            raise StopIteration
-        self._is_idle = chunk is None
-        return [] if chunk is None else [chunk]
+        if chunk is None:
+            if self._reader.done:
+                raise StopIteration
+            self._rest = _IDLE
+            return []
+        is_small = len(chunk.offsets) < _SMALL and not chunk.is_behind
+        self._rest = self._pause if is_small else timedelta()
+        return [chunk]
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + _IDLE if self._is_idle else None
+        return datetime.now(UTC) + self._rest if self._rest else None
 
     def snapshot(self) -> None:
         return None
@@ -120,10 +127,11 @@ class _Partition(StatefulSourcePartition[Chunk, None]):
 
 @dataclass(frozen=True)
 class PartitionedInput(FixedPartitionedSource[Chunk, None]):
-    """Partitions that Bytewax spreads over the workers of all processes."""
+    """Partitions that Bytewax spreads over the workers of all processes; after a small chunk one rests."""
 
     reader: PartitionedReader
     state: RunState
+    pause_ms: int = 0
 
     def list_parts(self) -> list[str]:
         """See Bytewax."""
@@ -131,7 +139,8 @@ class PartitionedInput(FixedPartitionedSource[Chunk, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:  # noqa: ARG002
         """See Bytewax."""
-        return _Partition(guard(self.state, self.reader.open)(for_part), self.state)
+        pause = timedelta(milliseconds=self.pause_ms)
+        return _Partition(guard(self.state, self.reader.open)(for_part), self.state, pause)
 
 
 class _HaltPartition(StatelessSourcePartition[Halt]):

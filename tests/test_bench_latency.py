@@ -1,6 +1,7 @@
 """`millrace bench --latency` and `--horizon`: events made anew, probes among them, windows that show them."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,14 @@ def test_a_run_that_loses_events_is_no_measurement_of_memory(
     monkeypatch.setattr(bench_horizon, "_run", lambda *_arguments: found)
     with pytest.raises(MillraceError, match="memory is not measured: rows must be"):
         bench_horizon.measure(tmp_path, 4000, 1, lambda _said: None)
+
+
+def test_the_load_is_laid_out_before_with_the_moment_of_each_pass(given: Input) -> None:
+    lines, plan = FreshLines(given.events), Plan(rate=1500, seconds=1)
+    load = latency._load(plan, lines)
+    assert len(load) >= plan.ticks * plan.rate // 50
+    assert len({key_of(json.loads(line)) for line in load}) == len(load) // lines.count * given.expected.keys
+    times = [json.loads(load[number * lines.count])["time"] for number in range(3)]
+    first, second, third = (datetime.fromisoformat(moment) for moment in times)
+    assert (second - first, third - second) == (timedelta(seconds=2), timedelta(seconds=2))
+    assert json.loads(load[lines.count + 7])["tenant"].encode() == lines.tenants[7]
