@@ -37,11 +37,15 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     No function here may make an array: all are handed in. Counting references to the columns that go down from
     call to call cost two thirds of the scanner's time (1.2 instead of 0.39 microseconds a line).
 
+    A function whose name begins with an underscore is compiled into those that call it: handing twenty columns down
+    from call to call took another third (0.40 instead of 0.28).
+
     What is cached holds for the sources of all kernels as they are now. Left to itself, numba looks only at
     the file of the function and would go on using what it once compiled in from another one. Where nothing can
     be kept, every start compiles anew; NUMBA_CACHE_DIR names a better place.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    is_part = function.__name__.startswith("_")
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": is_part}
     try:
         result: Any = njit(cache=True, **options)(function)
     except RuntimeError:  # neither the program's folder nor the user's cache can be written to
