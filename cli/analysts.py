@@ -114,6 +114,7 @@ def analysts_beside(port: int | None, url: str) -> Iterator[str | None]:
         yield None
         return
     account = account_of("analyst", is_development=False)
-    with analysts_served(folder_of(url), account, Limits(), port=port) as address:
+    limits = Limits(threads=1)  # no second core from the run; a small question is answered sooner so
+    with analysts_served(folder_of(url), account, limits, port=port) as address:
         typer.echo(f"analysts read at {address} as {account.user}", err=True)
         yield address
