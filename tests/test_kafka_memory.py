@@ -5,8 +5,10 @@ be read once it was given back: a look too far or too late ends this process.
 """
 
 import ctypes
+import gc
 import mmap
 import random
+import time
 from ctypes import CFUNCTYPE, c_int, c_int64, c_size_t, c_void_p
 
 import numpy as np
@@ -19,6 +21,7 @@ from pipeline.sources import kafka_native
 from pipeline.sources.kafka_native import NativeClient, Rooms
 from pipeline.sources.kafka_records import BATCH_MAX, event_of
 from pipeline.sources.librdkafka import Library, Message
+from tests.kafka import ways
 
 PAGE = mmap.PAGESIZE
 NO_ENTRY = KafkaError._NOENT
@@ -264,3 +267,36 @@ def test_a_client_that_nobody_leaves_is_ended_with_its_object(fake):
 def test_the_layout_of_a_message_is_that_of_the_kernel():
     offsets = [Message.err.offset, Message.payload.offset, Message.len.offset, Message.offset.offset]
     assert offsets == [kernel.ERR, kernel.PAYLOAD, kernel.LENGTH, kernel.OFFSET]
+
+
+class Allocated(ctypes.Structure):
+    """`struct mallinfo2` of the GNU C library."""
+
+    _fields_ = tuple(
+        (name, c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+def allocated():
+    """The bytes that are in use of what the C library handed out, whoever took them."""
+    gc.collect()
+    libc.mallinfo2.restype = Allocated
+    return libc.mallinfo2().uordblks
+
+
+@pytest.mark.skipif(
+    not hasattr(libc, "mallinfo2"), reason="counting bytes needs mallinfo2, of glibc 2.33 and later"
+)
+def test_a_topic_that_is_read_again_and_again_takes_no_more_memory(mock_kafka):
+    topic = mock_kafka.create_topic(f"memory-{time.time_ns()}")
+    mock_kafka.send(topic, {0: [b"x" * 300] * 6000}, headers=[("ce_id", b"1")])
+    mock_kafka.send(topic, {0: [b"x" * 300] * 6000})
+    rows = len(ways.read(mock_kafka.address, topic))
+    assert rows > 10_000
+    before = allocated()
+    for _ in range(4):
+        assert len(ways.read(mock_kafka.address, topic)) == rows
+    assert allocated() - before < 1_000_000, "the records alone are 14 million bytes"
