@@ -20,6 +20,7 @@ from pipeline.kernels.layout import KIND_TENANT
 Bools = npt.NDArray[np.bool_]
 _PERIOD = re.compile(r"(2[0-9]{3})-(0[1-9]|1[0-2])")
 _MONTHS = 12
+_FEW = 16
 _NONE: frozenset[int] = frozenset()
 
 
@@ -75,6 +76,10 @@ NO_LOCKS = Locks()
 
 def months_of(times_ms: Int64s) -> Int64s:
     """The calendar months in UTC of moments in milliseconds."""
+    if len(times_ms) > _FEW:
+        first, last = months_of(np.array([times_ms.min(), times_ms.max()]))
+        if first == last:
+            return np.full(len(times_ms), first)
     return times_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
 
 

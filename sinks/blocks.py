@@ -12,6 +12,8 @@ from pipeline.columns import Int32s
 from pipeline.event import CONTEXT_NAMES, TRIGGER_NAMES, TYPE_NAMES
 from pipeline.kernels import layout
 from pipeline.kernels.gather import (
+    gather_codes,
+    gather_numbers,
     gather_parts,
     gather_texts,
     gather_usage,
@@ -70,9 +72,11 @@ def _values(batch: Batch, kind: int) -> tuple[bytes, int]:
 
 
 def _add_texts(block: Block, batch: Batch, rows: Int32s) -> None:
-    c = batch.columns
+    c, all_codes = batch.columns, batch.dictionary.codes
+    codes = np.empty((all_codes.shape[1], len(rows)), np.int32)
+    gather_codes(rows, all_codes, codes)
     for name, kind in _KINDS:
-        block.low_cardinality(name, *_values(batch, kind), batch.dictionary.codes[rows, kind])
+        block.low_cardinality(name, *_values(batch, kind), codes[kind])
     begins = np.empty(len(_TEXTS) + 1, np.int64)
     text_rooms(c.length, _TEXT_FIELDS, rows, begins)
     out, ends = np.empty(int(begins[-1]), np.uint8), begins[:-1].copy()
@@ -96,7 +100,6 @@ def _add_origin(block: Block, batch: Batch, rows: Int32s, run: int, locks: Locks
     block.constant("topic", chunk.origin.topic)
     block.repeated("partition", "UInt32", chunk.origin.partition, "<u4")
     block.data("offset", "UInt64", chunk.offsets[rows].astype(np.uint64))
-    block.data("key_hash", "UInt128", batch.hashes[rows][:, ::-1])
     block.data("fingerprint", "UInt64", batch.prints[rows])
     block.repeated("run", "UInt32", run, "<u4")
 
@@ -104,10 +107,16 @@ def _add_origin(block: Block, batch: Batch, rows: Int32s, run: int, locks: Locks
 def _add_quantities(block: Block, batch: Batch, rows: Int32s) -> None:
     c = batch.columns
     block.data("status", "Int64", c.status[rows])
+    quantities = np.empty((3, len(rows)), np.int64)
+    units, weighted, hashes = (np.empty((len(rows), 2), dtype) for dtype in (np.int64, np.int64, np.uint64))
+    gather_numbers(
+        rows, c.quantities, c.units, batch.rates.weighted, batch.hashes, quantities, units, weighted, hashes
+    )
     for i, name in enumerate(("request_bytes", "response_bytes", "delta_bytes")):
-        block.data(name, "Int64", c.quantities[rows, i])
-    block.data("base_units", _DECIMAL, c.units[rows])
-    block.data("weighted_units", _DECIMAL, batch.rates.weighted[rows])
+        block.data(name, "Int64", quantities[i])
+    block.data("base_units", _DECIMAL, units)
+    block.data("weighted_units", _DECIMAL, weighted)
+    block.data("key_hash", "UInt128", hashes)
     most = int(c.usage_count[rows].sum())
     offsets, codes = np.empty(len(rows), np.uint64), np.empty(most, np.int32)
     values = np.empty((most, 2), np.int64)

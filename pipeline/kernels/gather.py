@@ -61,6 +61,30 @@ def gather_values(buffer, starts, sizes, count, out):
 
 
 @compiled
+def gather_codes(rows, codes, out):
+    """The codes of `rows`, a column for each kind: int32[kinds, len(rows)] from int32[n, kinds]."""
+    for i in range(len(rows)):
+        row = rows[i]
+        for kind in range(codes.shape[1]):
+            out[kind, i] = codes[row, kind]
+
+
+@compiled
+def gather_numbers(
+    rows, quantities, units, weighted, hashes, out_quantities, out_units, out_weighted, out_hashes
+):
+    """The wide numbers of `rows`: quantities as int64[3, n], 128 bits as [n, 2] with the low word first."""
+    for i in range(len(rows)):
+        row = rows[i]
+        for j in range(3):
+            out_quantities[j, i] = quantities[row, j]
+        for j in range(2):
+            out_units[i, j] = units[row, j]
+            out_weighted[i, j] = weighted[row, j]
+            out_hashes[i, 1 - j] = hashes[row, j]
+
+
+@compiled
 def gather_usage(rows, first, count, codes, values, offsets, out_codes, out_values):
     """The usage maps of `rows`: cumulative offsets, source codes, 128-bit values; returns the entries."""
     used = 0
