@@ -42,8 +42,8 @@ _ASKED = {
     "output_format_arrow_low_cardinality_as_dictionary": 0,
     "output_format_arrow_compression_method": "none",
 }
-"""How the ledger answers for a slice. A second thread would sum into a table of its own, and both would have to be
-merged: half as much work again for a slice of three million principals' month. Beside it the writer has work."""
+"""How the ledger answers for a slice. A second thread would sum into a table of its own and both would be merged:
+half as much work again where a ledger has a dozen parts. What is spilled to disk is a slice beyond all measure."""
 
 
 class StreamingClient(Client, Protocol):
