@@ -211,9 +211,13 @@ def test_the_end_of_a_partition_is_known_and_so_is_its_lag(mock_kafka, way):
     partition.close()
 
 
-def test_a_process_is_behind_when_much_lies_before_all_its_partitions_together(mock_kafka, monkeypatch):
+@pytest.mark.parametrize(("age_ms", "is_old"), [(-(10**15), True), (10**15, False)])
+def test_a_process_is_behind_when_what_it_reads_is_old_and_much_lies_before_all_its_partitions(
+    mock_kafka, monkeypatch, age_ms, is_old
+):
     monkeypatch.setattr(kafka_native, "BATCH_MAX", 5)
     monkeypatch.setattr(source, "_BEHIND", 25)
+    monkeypatch.setattr(source, "_BEHIND_MS", age_ms)
     topic = mock_kafka.create_topic(f"ways-behind-{time.time_ns()}")
     mock_kafka.send(topic, {p: [b"{}"] * 20 for p in range(2)})
     both = ways.reader(mock_kafka.address, topic, partitions=range(2))
@@ -224,9 +228,27 @@ def test_a_process_is_behind_when_much_lies_before_all_its_partitions_together(m
             time.sleep(0.005)
         seen.append((chunk.is_behind, both.ahead()))
         del chunk
-    assert seen == [(False, 15), (True, 30), (False, 25)]
+    assert seen == [(False, 15), (is_old, 30), (False, 25)]
     for partition in (first, second):
         partition.close()
+
+
+@pytest.mark.parametrize(("full", "out"), [(5, 1), (100, 4)])
+def test_of_small_chunks_more_may_be_under_way_than_of_full_ones(mock_kafka, monkeypatch, full, out):
+    monkeypatch.setattr(kafka_native, "BATCH_MAX", 5)
+    monkeypatch.setattr(source, "BATCH_MAX", full)
+    topic = mock_kafka.create_topic(f"ways-small-{time.time_ns()}")
+    mock_kafka.send(topic, {0: [b"{}"] * 100})
+    partition = ways.opened(ways.reader(mock_kafka.address, topic, in_flight_max=1))
+    held = []
+    deadline = time.monotonic() + ways.WAIT_S
+    while len(held) < out and time.monotonic() < deadline:
+        held += [chunk for chunk in [partition.next_chunk()] if chunk is not None]
+    assert len(held) == out
+    assert partition.next_chunk() is None
+    held.pop()
+    assert partition.next_chunk() is not None
+    partition.close()
 
 
 def test_what_is_durable_is_committed_to_the_group(mock_kafka, way):

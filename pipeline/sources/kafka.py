@@ -20,12 +20,14 @@ from pipeline.errors import MillraceError, SourceAwayError, UsageError
 from pipeline.kernels.layout import PREFIX
 from pipeline.sources.bounds import Bounds
 from pipeline.sources.kafka_native import NativeClient, Rooms
-from pipeline.sources.kafka_records import AT_END, Client, MessageClient, Records
+from pipeline.sources.kafka_records import AT_END, BATCH_MAX, Client, MessageClient, Records
 from pipeline.sources.librdkafka import Library, NoLibraryError, find_library
 from pipeline.timestamp import TIME_MIN_MS
 
-_BEHIND = 100_000
-"""A process that has more than so many records before it, in all its partitions, is behind."""
+_SMALL_CHUNKS = 4
+"""So many times as many chunks may be under way while they are small: who waits for a commit goes on reading."""
+_BEHIND, _BEHIND_MS = 50_000, 2_000
+"""A process is behind that has more than so many records before it, in all its partitions, and reads what is older."""
 _ARRIVAL_MAX_MS = 4_102_444_800_000
 """2100-01-01: a record's timestamp beyond it is a broken clock."""
 _COMMIT_EVERY_MS = 1_000
@@ -227,7 +229,7 @@ class KafkaInput:
 
     @property
     def in_flight_max(self) -> int:
-        """How many chunks of a partition may be under way."""
+        """How many chunks of a partition may be under way; of small ones more."""
         return self._in_flight_max
 
 
@@ -250,7 +252,7 @@ class KafkaPartition:
         self.at_end = False
         """Whether the broker had no more when it was last asked."""
         self.done = False
-        self._sequence, self._in_flight = 0, 0
+        self._sequence, self._chunks_out, self._records_out = 0, 0, 0
         self._committed, self._committed_ms = start, 0
 
     def next_chunk(self) -> Chunk | None:
@@ -258,7 +260,8 @@ class KafkaPartition:
         if self.done:
             return None
         self._commit_group()
-        if self._in_flight >= self._owner.in_flight_max:
+        most = self._owner.in_flight_max
+        if self._records_out >= most * BATCH_MAX or self._chunks_out >= most * _SMALL_CHUNKS:
             return None
         records = self._take()
         if records is None:
@@ -266,10 +269,12 @@ class KafkaPartition:
             return None
         chunk = self._chunk(records)
         self.ahead = self.high() - self.read_to
-        chunk.is_behind = self._owner.ahead() > _BEHIND
+        age = chunk.read_at_ms - int(chunk.arrivals[-1])
+        chunk.is_behind = age > _BEHIND_MS and self._owner.ahead() > _BEHIND
         self._sequence += 1
-        self._in_flight += 1
-        weakref.finalize(chunk, self._let_go)
+        self._chunks_out += 1
+        self._records_out += len(chunk.offsets)
+        weakref.finalize(chunk, self._let_go, len(chunk.offsets))
         return chunk
 
     @property
@@ -300,8 +305,9 @@ class KafkaPartition:
         """Leave; neither raises nor waits for anything."""
         self._client.close()
 
-    def _let_go(self) -> None:
-        self._in_flight -= 1
+    def _let_go(self, records: int) -> None:
+        self._chunks_out -= 1
+        self._records_out -= records
 
     def _commit_group(self) -> None:
         now = self._owner.now_ms()
