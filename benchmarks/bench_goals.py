@@ -124,13 +124,28 @@ def _of_flat(found: dict[str, Any] | None) -> Iterator[Line]:
         ),
         (
             f"finance export of {_count(export, 'lines')} principals", f"under {_EXPORT_S_BELOW} s, memory bounded",
-            lambda: (
-                f"{export['seconds']:.1f} s, {export['peak_bytes'] / 1e6:,.0f} MB", export["seconds"] < _EXPORT_S_BELOW
-            ),
+            lambda: (_export_shown(export), _is_export_reached(export)),
         ),
     )  # fmt: skip
     for what, goal, shown in rows:
         yield Line(what, goal, *shown()) if found else _not_measured(what, goal, "flat")
+
+
+def _export_shown(export: dict[str, Any]) -> str:
+    quarter = export["of_a_quarter"]
+    return (
+        f"{export['seconds']:.1f} s; {_taken(export) / 1e6:,.0f} MB above the open ledger, "
+        f"{_taken(quarter) / 1e6:,.0f} MB for {_count(quarter, 'lines')}"
+    )
+
+
+def _is_export_reached(export: dict[str, Any]) -> bool:
+    """In time, and four times the principals take less than twice the memory: it is bounded."""
+    return export["seconds"] < _EXPORT_S_BELOW and _taken(export) < 2 * _taken(export["of_a_quarter"])
+
+
+def _taken(export: dict[str, Any]) -> int:
+    return int(export["peak_bytes"]) - int(export["base_bytes"])
 
 
 def _count(found: dict[str, Any], name: str) -> str:

@@ -65,13 +65,38 @@ def test_who_was_left_out_is_named_with_the_reason(tmp_path: Path) -> None:
     assert (line.found, line.is_reached) == ("left out: it has no environment", None)
 
 
+QUARTER = {"lines": 2, "base_bytes": 2e6, "peak_bytes": 4e6}
+
+
+def export_of(seconds: float, peak_bytes: float) -> dict[str, Any]:
+    found = {"lines": 8, "seconds": seconds, "base_bytes": 2e6, "peak_bytes": peak_bytes}
+    return found | {"of_a_quarter": QUARTER}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peak_bytes", "is_reached"), [(9.9, 5e6, True), (10.1, 5e6, False), (9.9, 6e6, False)]
+)
+def test_an_export_is_in_time_and_takes_no_memory_for_each_principal(
+    seconds: float, peak_bytes: float, is_reached: bool, tmp_path: Path
+) -> None:
+    flat = {
+        "keys": {"keys": 50, "bytes_a_key": 38.84, "lookups_a_core_second": 7e6},
+        "restart": {"keys": 50, "events": 5, "seconds": 1},
+        "summary": {"rows": 50, "lines": 2, "seconds": 0.02},
+        "export": export_of(seconds, peak_bytes),
+    }
+    line = kept(tmp_path, flat=flat)["finance export of 8 principals"]
+    assert line.is_reached is is_reached
+    assert line.found.endswith("MB above the open ledger, 2 MB for 2")
+
+
 @pytest.mark.parametrize(("seconds", "is_reached"), [(29.9, True), (30.1, False)])
 def test_flat_parts_are_held_against_their_goals(seconds: float, is_reached: bool, tmp_path: Path) -> None:
     flat = {
         "keys": {"keys": 50, "bytes_a_key": 38.84, "lookups_a_core_second": 7e6},
         "restart": {"keys": 50, "events": 5, "seconds": seconds},
         "summary": {"rows": 50, "lines": 2, "seconds": 0.02},
-        "export": {"lines": 2, "seconds": 0.44, "peak_bytes": 3e6},
+        "export": export_of(0.44, 5e6),
     }
     lines = kept(tmp_path, flat=flat)
     restart = lines["restart with 50 keys in the horizon, one core"]
