@@ -40,7 +40,7 @@ class Measured:
     event_bytes: int
     """bench.json: `input.expected.bytes` / `lines`."""
     row_bytes: int
-    """`millrace bench --horizon` over 6 million events: `row_bytes`, projections in it; 60 at 100 million."""
+    """`millrace bench --horizon` over 6 million events: `row_bytes`, projections in it; 54 at 100 million."""
     key_bytes: float
     """flat.json: `keys.bytes_a_key`."""
     keys_read_a_second: int
