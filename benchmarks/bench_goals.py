@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.bench import Range, Standing, from_json
 from benchmarks.bench_field import FILE, KAFKA, MILLRACE, YARDSTICK_A, YARDSTICK_B
 from benchmarks.bench_report import ours_of, spread
+from benchmarks.flat import export_bytes
 
 PARTS = ("bench", "latency", "flat", "horizon")
 """The files of a folder of results, without `.json`: each is written by a measurement of its own."""
@@ -134,18 +135,16 @@ def _of_flat(found: dict[str, Any] | None) -> Iterator[Line]:
 def _export_shown(export: dict[str, Any]) -> str:
     quarter = export["of_a_quarter"]
     return (
-        f"{export['seconds']:.1f} s; {_taken(export) / 1e6:,.0f} MB above the open ledger, "
-        f"{_taken(quarter) / 1e6:,.0f} MB for {_count(quarter, 'lines')}"
+        f"{export['seconds']:.1f} s; {export_bytes(export) / 1e6:,.0f} MB above the open ledger, "
+        f"{export_bytes(quarter) / 1e6:,.0f} MB for {_count(quarter, 'lines')}"
     )
 
 
 def _is_export_reached(export: dict[str, Any]) -> bool:
     """In time, and four times the principals take less than twice the memory: it is bounded."""
-    return export["seconds"] < _EXPORT_S_BELOW and _taken(export) < 2 * _taken(export["of_a_quarter"])
-
-
-def _taken(export: dict[str, Any]) -> int:
-    return int(export["peak_bytes"]) - int(export["base_bytes"])
+    return export["seconds"] < _EXPORT_S_BELOW and export_bytes(export) < 2 * export_bytes(
+        export["of_a_quarter"]
+    )
 
 
 def _count(found: dict[str, Any], name: str) -> str:

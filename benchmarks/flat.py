@@ -108,6 +108,11 @@ def of_summary(client: Any, rounds: int = 5) -> dict[str, Any]:
     return {"rows": int(rows), "lines": int(lines), "seconds": sorted(watch.wall)[rounds // 2]}
 
 
+def export_bytes(export: dict[str, Any]) -> int:
+    """What an export took at most above the opened ledger."""
+    return int(export["peak_bytes"]) - int(export["base_bytes"])
+
+
 def of_export(client: StreamingClient, folder: Path) -> dict[str, Any]:
     """The finance export of the month; what this process held at most, and what it held before it began."""
     before, watch = resident_bytes(), Stopwatch()

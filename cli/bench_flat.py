@@ -73,7 +73,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _grown(export: dict[str, Any]) -> str:
-    return f"{(export['peak_bytes'] - export['base_bytes']) / 1e6:,.0f}"
+    return f"{flat.export_bytes(export) / 1e6:,.0f}"
 
 
 def _size(part: str, count: int) -> tuple[int, int]:

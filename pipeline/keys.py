@@ -123,7 +123,7 @@ class HotKeys:
 
 
 def _zeros(cells: int) -> mmap.mmap:
-    """Memory that costs nothing before it is written to."""
+    """Memory of zeros."""
     return mmap.mmap(-1, cells * _CELL_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 

@@ -34,6 +34,8 @@ class TemplateKeys:
         if not len(self._parts):
             return
         slow = self._render(columns, numbers)
+        if not len(slow):
+            return
         writer = EventWriter(columns, columns.chunk.used)
         for row in slow.tolist():
             template = self._templates[numbers[row]]

@@ -1,6 +1,6 @@
 """Moving chosen rows of a batch into the wire form of ClickHouse's Native format."""
 
-from pipeline.kernels.jit import LANES, compiled, copy_lanes
+from pipeline.kernels.jit import LANES, compiled, copied
 
 
 @compiled
@@ -13,11 +13,7 @@ def _put_string(buffer, start, size, out, p):
         rest >>= 7
     out[p] = rest
     p += 1
-    done = 0
-    while done < size:
-        copy_lanes(buffer, start + done, out, p + done)
-        done += LANES
-    return p + size
+    return copied(buffer, start, size, out, p)
 
 
 @compiled

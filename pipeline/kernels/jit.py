@@ -90,20 +90,6 @@ def word_at(_typing_context: Any, buffer: Any, position: Any) -> Any:  # noqa: A
 
 
 @intrinsic
-def put_word(_typing_context: Any, buffer: Any, position: Any, word: Any) -> Any:  # noqa: ARG001
-    """Store eight bytes at `position`, little-endian, at any alignment."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        pointer = builder.bitcast(builder.gep(array.data, [arguments[1]]), _WORD.as_pointer())
-        store = builder.store(arguments[2], pointer)
-        store.align = 1
-        return context.get_dummy_value()
-
-    return types.void(buffer, types.int64, types.uint64), generate
-
-
-@intrinsic
 def copy_lanes(_typing_context: Any, buffer: Any, source: Any, out: Any, position: Any) -> Any:  # noqa: ARG001
     """Copy the 32 bytes from `source` on to `position` of another array, at any alignment."""
 
@@ -120,6 +106,16 @@ def copy_lanes(_typing_context: Any, buffer: Any, source: Any, out: Any, positio
         return context.get_dummy_value()
 
     return types.void(buffer, types.int64, out, types.int64), generate
+
+
+@compiled
+def copied(source, start, size, out, to):
+    """Copy `size` bytes, LANES at a time; what is written beyond them, up to LANES, must be free. -> behind them."""
+    done = 0
+    while done < size:
+        copy_lanes(source, start + done, out, to + done)
+        done += LANES
+    return to + size
 
 
 @intrinsic

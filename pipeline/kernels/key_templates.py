@@ -1,6 +1,6 @@
 """Keys made by templates, for payloads in plain JSON; every other row is left to `pipeline.key_template`."""
 
-from pipeline.kernels.jit import LANES, byte_at, compiled, copy_lanes
+from pipeline.kernels.jit import LANES, PAD, byte_at, compiled, copied
 from pipeline.kernels.layout import ATTRIBUTES, EVENT_ID, KEY
 from pipeline.kernels.text import plain_string_end, skip_space, value_behind
 
@@ -70,15 +70,6 @@ def _look_up(buffer, p, texts, steps, first, count, scratch):
 
 
 @compiled
-def _append(source, start, size, buffer, to):
-    done = 0
-    while done < size:
-        copy_lanes(source, start + done, buffer, to + done)
-        done += LANES
-    return to + size
-
-
-@compiled
 def _render(buffer, row, at, length, parts, first, behind, steps, texts, free, scratch):
     """Write a row's key to the free end; -> behind it, or _NONE, or _UNSURE."""
     to = free
@@ -95,7 +86,7 @@ def _render(buffer, row, at, length, parts, first, behind, steps, texts, free, s
             start, size = at[row, EVENT_ID], length[row, EVENT_ID]
         if to + size > free + _KEY_MAX:
             return _UNSURE
-        to = _append(texts if kind == TEXT else buffer, start, size, buffer, to)
+        to = copied(texts if kind == TEXT else buffer, start, size, buffer, to)
     return to
 
 
@@ -110,7 +101,7 @@ def render_keys(
     Rows that cannot be judged here go to `slow` int32[n], their number to scratch[SLOW_ROWS] (scratch
     int64[SCRATCH], zeros at first). Returns the row that did not fit (or n) and the new end of what is used.
     """
-    capacity = len(buffer) - 64
+    capacity = len(buffer) - PAD
     for row in range(first, len(verdicts)):
         entry = entries[row]
         if (

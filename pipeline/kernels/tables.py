@@ -4,7 +4,7 @@ import numpy as np
 from numba import int64
 
 from pipeline.kernels.hashing import bytes_mix
-from pipeline.kernels.jit import LOW_BYTES, compiled, fetch_ahead, put_word, word_at
+from pipeline.kernels.jit import LOW_BYTES, compiled, copied, fetch_ahead, word_at
 from pipeline.kernels.layout import ENDPOINT, EVENT_ID, KEY, METHOD, OPERATION, SOURCE
 
 U = np.uint64
@@ -50,16 +50,6 @@ def _intern(buffer, start, size, table, starts, sizes, counts, kind):
 
 
 @compiled
-def _copy(buffer, source, size, free):
-    """Copy a string to the free end, eight bytes at a time (what is written beyond it is free, too); the new end."""
-    done = 0
-    while done < size:
-        put_word(buffer, free + done, word_at(buffer, source + done))
-        done += 8
-    return free + size
-
-
-@compiled
 def derive_operations(buffer, first, verdicts, types, at, length, free):
     """Write `METHOD endpoint` for traffic without an operation, from row `first` on.
 
@@ -79,9 +69,9 @@ def derive_operations(buffer, first, verdicts, types, at, length, free):
             return row, free
         at[row, OPERATION] = free
         length[row, OPERATION] = method_size + endpoint_size + 1
-        free = _copy(buffer, method, method_size, free)
+        free = copied(buffer, method, method_size, buffer, free)
         buffer[free] = 32
-        free = _copy(buffer, endpoint, endpoint_size, free + 1)
+        free = copied(buffer, endpoint, endpoint_size, buffer, free + 1)
     return len(verdicts), free
 
 
@@ -97,9 +87,9 @@ def default_keys(buffer, first, verdicts, at, length, free):
             return row, free
         at[row, KEY] = free
         length[row, KEY] = size
-        free = _copy(buffer, at[row, SOURCE], length[row, SOURCE], free)
+        free = copied(buffer, at[row, SOURCE], length[row, SOURCE], buffer, free)
         buffer[free] = 32
-        free = _copy(buffer, at[row, EVENT_ID], length[row, EVENT_ID], free + 1)
+        free = copied(buffer, at[row, EVENT_ID], length[row, EVENT_ID], buffer, free + 1)
     return len(verdicts), free
 
 

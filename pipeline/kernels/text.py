@@ -7,14 +7,10 @@ the text is not of the plain form that they accept. -1 is never a verdict: the s
 import numpy as np
 from numba import int64
 
-from pipeline.kernels.jit import byte_at, compiled, string_stops, trailing_zeros, word_at
+from pipeline.kernels.jit import LANES, byte_at, compiled, string_stops, trailing_zeros, word_at
 
 U = np.uint64
-_ONES = U(0x0101010101010101)
 _HIGHS = U(0x8080808080808080)
-_QUOTES = U(0x2222222222222222)
-_BACKSLASHES = U(0x5C5C5C5C5C5C5C5C)
-_SPACES = U(0x2020202020202020)
 _NULL = U(int.from_bytes(b"null", "little"))
 _TRUE = U(int.from_bytes(b"true", "little"))
 _FALSE = U(int.from_bytes(b"false", "little"))
@@ -39,13 +35,19 @@ def skip_space(buffer, p):
 
 
 @compiled
-def plain_string_end(buffer, p):
-    """The closing quote of the string whose first character is at `p`; -1 with an escape or control character."""
+def _stop(buffer, p):
+    """The first position at or after `p` that ends or breaks a plain string (see `string_stops`)."""
     stops = string_stops(buffer, p)
     while stops == U(0):
-        p += 32
+        p += LANES
         stops = string_stops(buffer, p)
-    p += int64(trailing_zeros(stops))
+    return p + int64(trailing_zeros(stops))
+
+
+@compiled
+def plain_string_end(buffer, p):
+    """The closing quote of the string whose first character is at `p`; -1 with an escape or control character."""
+    p = _stop(buffer, p)
     return p if byte_at(buffer, p) == 34 else -1
 
 
@@ -53,16 +55,7 @@ def plain_string_end(buffer, p):
 def _string_behind(buffer, p):
     r"""Behind the closing quote, simple escapes allowed; -1 with \u, which may hide a lone surrogate."""
     while True:
-        word = word_at(buffer, p)
-        quote = word ^ _QUOTES
-        backslash = word ^ _BACKSLASHES
-        hit = (
-            ((quote - _ONES) & ~quote) | ((backslash - _ONES) & ~backslash) | ((word - _SPACES) & ~word)
-        ) & _HIGHS
-        if hit == U(0):
-            p += 8
-            continue
-        p += int64(trailing_zeros(hit) >> U(3))
+        p = _stop(buffer, p)
         c = byte_at(buffer, p)
         if c == 34:
             return p + 1
