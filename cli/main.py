@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from cli import settings
+from cli.telling import say
 from pipeline.errors import MillraceError, UsageError
 
 FAILURE, WRONG_USE, INTERRUPTED, READER_LEFT = 1, 2, 130, 141
@@ -153,7 +154,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last place: nobody should meet a traceback
         return _complain(error)
     if result == INTERRUPTED:
-        _say("interrupted")
+        say("interrupted")
     if result == READER_LEFT:
         _drop_output()
     return result if type(result) is int else 0
@@ -166,7 +167,7 @@ def _complain(error: Exception) -> int:
         error = import_module("sinks.inserts").translated(error, "reading it")
     if isinstance(error, TyperException):
         return _complain_of_use(error)
-    _say(_sentence(error))
+    say(_sentence(error))
     return WRONG_USE if isinstance(error, UsageError) else FAILURE
 
 
@@ -195,7 +196,7 @@ def _complain_of_use(error: TyperException) -> int:
         return WRONG_USE
     text = " ".join(text.rstrip(".").split())
     hint = f"; see `{ctx.command_path} --help`" if ctx else ""
-    _say(f"{text[:1].lower()}{text[1:]}{_origin(error)}{hint}")
+    say(f"{text[:1].lower()}{text[1:]}{_origin(error)}{hint}")
     return error.exit_code
 
 
@@ -212,10 +213,6 @@ def _origin(error: TyperException) -> str:
             key = next(key for key, option in settings.keys_of(ctx.command).items() if option is param)
             return f" (from {ctx.meta[_SETTINGS].place(path, key)})"
     return ""
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"millrace: {sentence}".replace("\n", "\\n"), err=True)  # a file's name may hold line breaks
 
 
 def _drop_output() -> None:

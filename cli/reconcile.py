@@ -23,6 +23,7 @@ from cli.known_accounts import known_accounts
 from cli.progress import quiet_stdout
 from cli.reading import opened
 from cli.stripe_desk import Desk, open_desk
+from cli.telling import say
 from pipeline.accounts import Accounts
 from pipeline.catalog import Catalog, load_catalog
 from pipeline.findings import Finding, Result
@@ -84,7 +85,7 @@ def check_keys(ground: Ground) -> Result:
         if result.open == 0 or ground.dry_run:
             return result
         run = Ledger(ground.url, SystemClock()).begin_run(secrets.randbits(128))
-        reversals = Reversals(ground.client, run, SystemClock(), Retry(report=_say))
+        reversals = Reversals(ground.client, run, SystemClock(), Retry(report=say))
         ground.run = run.number
         return _found(doubles, _mended(Doubles(streaming, ground.client), reversals), is_mending=True)
     finally:
@@ -344,10 +345,6 @@ def _verdict(report: dict[str, Any]) -> str:
     if open_:
         return f"{done}1 difference is open." if open_ == 1 else f"{done}{open_} differences are open."
     return f"{done}all that was checked is equal."
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"millrace: {sentence}", err=True)
 
 
 def _utc(epoch_s: int) -> str:

@@ -17,7 +17,8 @@ from cli.known_accounts import known_accounts
 from cli.progress import Progress, quiet_stdout
 from cli.reading import existing
 from cli.run_kafka import KafkaOptions
-from cli.running import RunOptions, describe, frozen_heap, make_preparer, stopping, summary_of
+from cli.running import RunOptions, describe, frozen_heap, load_kernels, make_preparer, stopping, summary_of
+from cli.telling import say
 from pipeline.catalog import default_catalog, load_catalog
 from pipeline.errors import UsageError
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
@@ -154,6 +155,7 @@ def run_replay(options: RunOptions, more: ReplayOptions) -> dict[str, Any]:
     Returns the summary of a run, with `handed_in`: how many lines were entered now.
     """
     begun = time.monotonic()
+    load_kernels()
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
     accounts = known_accounts(options.accounts, options.control)
     formats = FormatChoice(
@@ -166,7 +168,7 @@ def run_replay(options: RunOptions, more: ReplayOptions) -> dict[str, Any]:
     clock = SystemClock()
     store = Ledger(options.ledger, clock)
     state = RunState(RejectBudget(1))
-    retry = Retry(state.stop, report=_say)
+    retry = Retry(state.stop, report=say)
     selection = _whole_names(store, more.selection)
     run_ = store.begin_run(secrets.randbits(128), refuse_late=options.refuse_late)
     log = ReplayLog(connect(options.ledger), clock, retry)
@@ -202,7 +204,7 @@ def run_replay(options: RunOptions, more: ReplayOptions) -> dict[str, Any]:
     with stopping(state), frozen_heap(), Progress(reader, state, 0):
         run_flow(parts)
     if not reader.done:
-        _say("stopped, as asked, before the end of the replay log: the same command goes on from there")
+        say("stopped, as asked, before the end of the replay log: the same command goes on from there")
     return {**summary_of(state, time.monotonic() - begun), "handed_in": entered}
 
 
@@ -213,7 +215,7 @@ def _decisions(
         sink = LedgerDecisions(options.ledger, run_, worker, SystemClock(), retry, after_start=after_start)
         if kafka is None or kafka.decisions_topic is None:
             return sink
-        return PublishedDecisions(kafka.decisions_topic, ConfirmedProducer(kafka.kafka(), stop, _say), sink)
+        return PublishedDecisions(kafka.decisions_topic, ConfirmedProducer(kafka.kafka(), stop, say), sink)
 
     return make
 
@@ -230,7 +232,3 @@ def _text(summary: dict[str, Any]) -> str:
     many = "1 reject was" if entered == 1 else f"{entered:,} rejects were"
     first = f"{many} handed in" if entered else "there was no reject to hand in"
     return f"{first}\n{describe(summary)}" if summary["events"] else first
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"millrace: {sentence}", err=True)

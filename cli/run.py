@@ -25,10 +25,12 @@ from cli.running import (
     summary_of,
 )
 from cli.stripe_beside import stripe_beside
+from cli.telling import say
 from pipeline.catalog import default_catalog, load_catalog
 from pipeline.errors import UsageError
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
 from pipeline.formats import FORMAT_NAMES, load_mapping
+from pipeline.kernels.jit import IS_COMPILED
 from pipeline.lane import Lane
 from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.sources.files import FileReader, FormatChoice, find_files, look_at
@@ -217,8 +219,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         raise UsageError(f"--late is adjust or refuse, got {late!r}")
     options = RunOptions(
         paths or [], named_ledger(ledger), format_, mapping, source, tenant, catalog, accounts, workers, reject_budget,
-        unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
-        chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row, control,
+        unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows,
+        IS_COMPILED and not strict_only, chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row, control,
     )  # fmt: skip
     with (
         quiet_stdout(),
@@ -260,7 +262,7 @@ def run_files(options: RunOptions) -> dict[str, Any]:
     readings, replays, read_again = store.plan_readings(files, run_)
     reader = FileReader(readings, formats, clock.now_ms, options.chunk_bytes, 4 + 2 * options.workers)
     state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
-    retry = Retry(state.stop, report=lambda sentence: typer.echo(f"millrace: {sentence}", err=True))
+    retry = Retry(state.stop, report=say)
     at_start = SpendWindows(0, 1, accounts, load_windows(store.client, accounts))
     hot = store.hot_keys(options.dedupe_horizon_hours * _HOUR_MS, options.hot_keys_max)
     settled = LedgerDecisions(options.ledger, run_, "start", clock, retry, after_start=False)

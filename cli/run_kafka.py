@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import typer
-
 from cli.clock import SystemClock
 from cli.known_accounts import known_accounts
 from cli.ledger_metrics import LedgerMetrics, watched
 from cli.metrics import Metrics, served
 from cli.progress import Progress
 from cli.running import RunOptions, frozen_heap, load_kernels, make_preparer, stopping, summary_of
+from cli.telling import say
 from pipeline.accounts import Accounts
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.chunk import Origin
@@ -155,14 +154,10 @@ def _prepare(
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
     accounts = known_accounts(options.accounts, options.control)
     state = RunState(RejectBudget(options.reject_budget, in_a_row=options.rejects_in_a_row))
-    retry = Retry(state.stop, report=_say)
+    retry = Retry(state.stop, report=say)
     return _Setting(
         options, kafka, kafka.kafka(), cluster, catalog, accounts, SystemClock(), state, retry, more_metrics
     )
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"millrace: {sentence}", err=True)
 
 
 def _digest(setting: _Setting) -> str:
@@ -180,7 +175,7 @@ def _make_plan(setting: _Setting, store: Ledger) -> _Plan:
     *_, new = store.plan_partitions(bounds, run, accept_gap=setting.kafka.accept_gap)
     if 0 < len(new) < len(bounds):
         names = ", ".join(f"{b.origin.topic}/{b.origin.partition}" for b in new)
-        _say(f"new partitions are read from now on: {names}")
+        say(f"new partitions are read from now on: {names}")
     windows = SpendWindows(0, 1, setting.accounts, load_windows(store.client, setting.accounts))
     _decisions(setting, run, "start", after_start=False).write(windows.settle())
     return _Plan(run, bounds, new, _digest(setting))
@@ -196,7 +191,7 @@ def _meet(setting: _Setting, plan: _Plan | None) -> Meeting:
                 return
             if setting.state.stop.is_set():
                 break
-        _say("the other processes of the cluster did not come: start all of them, with the same --cluster")
+        say("the other processes of the cluster did not come: start all of them, with the same --cluster")
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -215,7 +210,7 @@ def _decisions(setting: _Setting, run: Run, worker: str, *, after_start: bool = 
 
 
 def _producer(setting: _Setting) -> ConfirmedProducer:
-    return ConfirmedProducer(setting.client, setting.state.stop, _say)
+    return ConfirmedProducer(setting.client, setting.state.stop, say)
 
 
 def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
@@ -229,7 +224,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
         starts,
         state.durable,
         setting.clock.now_ms,
-        _say,
+        say,
         until_end=kafka.until_end,
         as_objects=not options.fast,
     )
@@ -242,7 +237,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
     state.watch = metrics.note
     metrics.budget(options.reject_budget)
     metrics.more.extend(setting.more_metrics)
-    setting.retry.report = metrics.reporting(_say)
+    setting.retry.report = metrics.reporting(say)
     seen = LedgerMetrics(setting.clock.now_ms)
     metrics.registry.register(seen)
     is_watched = kafka.health_port is not None and setting.cluster.process == 0
@@ -255,7 +250,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
         Progress(reader, state, 0),
     ):
         if port is not None:
-            _say(f"health and metrics on http://{kafka.health_host}:{port}")
+            say(f"health and metrics on http://{kafka.health_host}:{port}")
         with _connected(state, health):
             run_flow(parts)
 
@@ -302,7 +297,7 @@ def _grace(state: RunState, seconds: int) -> Iterator[None]:
             if state.stop.is_set():
                 break
         if not done.wait(seconds):
-            _say(
+            say(
                 f"not drained {seconds} s after the stop: leaving; what was not durable is read again by the next run"
             )
             os._exit(1)
@@ -329,7 +324,7 @@ def _connected(state: RunState, health: Health) -> Iterator[None]:
                 health.is_ready = True
                 return
             if time.monotonic() > end:
-                _say("another process of the cluster has gone before the work began: start all of them again")
+                say("another process of the cluster has gone before the work began: start all of them again")
                 os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -352,7 +347,7 @@ def _new_partitions(setting: _Setting, known: list[Bounds], count: Callable[[int
                 continue
             new = sorted(f"{o.topic}/{o.partition}" for o in found - reported)
             if new:
-                _say(f"there are new partitions, restart to read them: {', '.join(new)}")
+                say(f"there are new partitions, restart to read them: {', '.join(new)}")
             reported.update(found)
             count(len(reported) - len(known))
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.telling import say
 from pipeline.accounts import Accounts
 from pipeline.batch import Formats, Preparer
 from pipeline.catalog import Catalog
 from pipeline.decode import Decoder
 from pipeline.errors import UsageError
 from pipeline.flow import RunState
-from pipeline.kernels.jit import load_compiled
+from pipeline.kernels.jit import IS_COMPILED, WHY_NOT, load_compiled
 from pipeline.rating import Rater
 from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.strict import Rules
@@ -40,7 +41,7 @@ class RunOptions:
     unattributed_tenant: str | None = None
     dedupe_horizon_hours: int = 24
     block_rows: int = 250_000
-    fast: bool = True
+    fast: bool = IS_COMPILED
     chunk_bytes: int = 8 << 20
     hot_keys_max: int = HOT_KEYS_MAX
     refuse_late: bool = False
@@ -58,8 +59,17 @@ def named_ledger(ledger: str | None) -> str:
 
 
 def load_kernels() -> None:
-    """Begin to load what is compiled, beside the opening of the ledger: it takes half a second."""
-    threading.Thread(target=load_compiled, daemon=True).start()
+    """Begin to load what is compiled, beside the opening of the ledger: it takes half a second.
+
+    Where nothing can be compiled, says so.
+    """
+    if IS_COMPILED:
+        threading.Thread(target=load_compiled, daemon=True).start()
+    else:
+        say(
+            f"numba cannot be loaded ({WHY_NOT}): every line goes to the strict decoder, and the "
+            "same ledger takes more than a hundred times as long"
+        )
 
 
 def is_known_tenant(options: RunOptions, accounts: Accounts) -> Callable[[str], bool] | None:

@@ -19,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from cli.clock import SystemClock
 from cli.known_accounts import known_accounts
 from cli.metrics import Metrics
 from cli.progress import quiet_stdout
-from cli.running import RunOptions, frozen_heap, is_known_tenant, make_preparer, summary_of
+from cli.running import RunOptions, frozen_heap, is_known_tenant, load_kernels, make_preparer, summary_of
+from cli.telling import say
 from pipeline.batch import Batch
 from pipeline.catalog import Catalog, default_catalog, load_catalog
 from pipeline.chunk import Origin
@@ -74,6 +73,7 @@ def make_intake(options: RunOptions, types: Path | None = None) -> Intake:
 
     Raises `ConfigError` for a file that is wrong.
     """
+    load_kernels()
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
     accounts = known_accounts(options.accounts, options.control, may_be_away=True)
     judge = Judge(
@@ -100,7 +100,7 @@ class EmbeddedFlow:
         """Told after each commit which tenants it may have been about."""
         self.note_durable: Callable[[int], None] = lambda _arrived_at_ms: None
         """Told when events count that arrived from this moment on."""
-        self.log = Spool(options.spool, secrets.randbits(32), options.limits, report=_say)
+        self.log = Spool(options.spool, secrets.randbits(32), options.limits, report=say)
         try:
             self._open()
         except BaseException:
@@ -120,10 +120,10 @@ class EmbeddedFlow:
         self._reader = SpoolInput(
             self.log, starts[origin], self._state.durable, clock.now_ms, self._state.stop
         )
-        self._retry = Retry(self._state.stop, report=_say)
+        self._retry = Retry(self._state.stop, report=say)
         self.metrics = Metrics(self._reader.watched, clock.now_ms, lambda: bool(self._retry.waiting_for))
         self.metrics.budget(run.reject_budget)
-        self._retry.report = self.metrics.reporting(_say)
+        self._retry.report = self.metrics.reporting(say)
         self._reader.note_durable = self._note_durable
         self._state.watch = self.metrics.note
         self.health = Health(self._reader.watched, time.monotonic, options.stuck_after_s)
@@ -250,11 +250,7 @@ class _TellingLane(LedgerLane):
 def _leave(ended: threading.Event, grace_s: int) -> None:
     """End the process when it has not drained in time; nothing that was answered is lost by it."""
     if not ended.is_set():
-        _say(
+        say(
             f"not drained {grace_s} s after the stop: leaving; what is in the spool is read by the next start"
         )
         os._exit(1)
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"millrace: {sentence}", err=True)

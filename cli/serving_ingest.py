@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import typer
 from fastapi import APIRouter
 
 from api.ingest import BODY_MAX, PATH, ingest_router
@@ -14,6 +13,7 @@ from api.ingest_metrics import IngestMetrics
 from cli.run_kafka import KafkaOptions
 from cli.running import RunOptions
 from cli.serving_flow import EmbeddedFlow, FlowOptions, make_intake
+from cli.telling import say
 from pipeline.errors import UsageError
 from pipeline.ports import EventLog
 from sinks.clickhouse import is_embedded
@@ -80,7 +80,7 @@ def _open_kafka(options: IngestOptions, found: Ingest, stack: ExitStack) -> Call
     log = KafkaLog(
         KafkaOptions(options.brokers, options.topic, "millrace", list(options.kafka)).kafka(),
         options.topic,
-        report=_say,
+        report=say,
     )
     stack.callback(log.close)
     found.log = log
@@ -104,7 +104,3 @@ def _open_spool(options: IngestOptions, found: Ingest, stack: ExitStack) -> Call
     found.metrics.append(flow.metrics.text)
     found.sick.append(flow.sick)
     return flow.log.waiting_bytes
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"millrace: {sentence}", err=True)

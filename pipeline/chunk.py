@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.kernels.jit import PAD
-from pipeline.kernels.layout import PREFIX
+from pipeline.kernels.layout import PAD, PREFIX
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]

@@ -8,6 +8,7 @@ from pipeline.chunk import Chunk, grown, new_buffer
 from pipeline.columns import Columns, EventWriter
 from pipeline.event import Event, Reject
 from pipeline.formats import Format
+from pipeline.kernels.jit import IS_COMPILED
 from pipeline.kernels.layout import PREFIX, SLOW
 from pipeline.kernels.scanner import EXTRAS_MAX, SCRATCH, scan
 from pipeline.kernels.tables import derive_operations
@@ -16,14 +17,14 @@ from pipeline.strict import Rules, decode_event
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Turns chunks into columns; `fast` off judges every line by the strict decoder alone.
+    """Turns chunks into columns; `fast` off judges every line by the strict decoder, as where nothing is compiled.
 
     Guarantee: each record of the chunk has exactly one row, in order; it is valid or has a reason and a
     sentence. The columns do not depend on `fast`.
     """
 
     rules: Rules
-    fast: bool = True
+    fast: bool = IS_COMPILED
 
     def decode(self, chunk: Chunk, line_format: Format | None = None) -> Columns:
         """Decode a chunk; with a `line_format` its records are log lines that become events first."""

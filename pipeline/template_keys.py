@@ -7,9 +7,8 @@ import numpy as np
 from pipeline.catalog import Entry
 from pipeline.chunk import grown
 from pipeline.columns import Columns, EventWriter, Int32s
-from pipeline.kernels.jit import PAD
 from pipeline.kernels.key_templates import BODY, ID, SCRATCH, SLOW_ROWS, TEXT, render_keys
-from pipeline.kernels.layout import ATTRIBUTES, EVENT_ID, KEY
+from pipeline.kernels.layout import ATTRIBUTES, EVENT_ID, KEY, PAD
 from pipeline.key_template import KEY_LENGTH_MAX, Body, EventId, Template
 
 

@@ -21,7 +21,7 @@ from pipeline.kernels.gather import (
     split_amounts,
     text_rooms,
 )
-from pipeline.kernels.jit import LANES
+from pipeline.kernels.layout import LANES
 from pipeline.locks import Locks, month_of, months_of, period_name, read_period
 from pipeline.ports import Correction
 from sinks.native import Block, array_of_low_cardinality, string, strings

@@ -266,7 +266,7 @@ def test_the_help_imports_no_command_and_nothing_heavy() -> None:
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert result.stderr == "cli.main cli.settings\n"
+    assert result.stderr == "cli.main cli.settings cli.telling\n"
     assert result.returncode == 0
 
 

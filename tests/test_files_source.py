@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.chunk import Buffers, Chunk
 from pipeline.errors import MillraceError, UsageError
 from pipeline.formats import load_mapping
-from pipeline.kernels.jit import PAD
+from pipeline.kernels.layout import PAD
 from pipeline.sources.files import (
     FileReader,
     FormatChoice,

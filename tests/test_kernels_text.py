@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.kernels.jit import PAD
+from pipeline.kernels.layout import PAD
 from pipeline.kernels.text import plain_string_end
 
 LENGTHS = [0, 1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 200]

@@ -22,8 +22,7 @@ from pipeline.columns import Columns
 from pipeline.decode import Decoder
 from pipeline.event import EventType
 from pipeline.kernels.gather import gather_texts, text_rooms
-from pipeline.kernels.jit import PAD
-from pipeline.kernels.layout import PREFIX, SLOW, STRING_FIELDS
+from pipeline.kernels.layout import PAD, PREFIX, SLOW, STRING_FIELDS
 from pipeline.kernels.text import split_lines
 from pipeline.rating import Rater
 from pipeline.strict import Rules

@@ -1,6 +1,7 @@
 """Moving chosen rows of a batch into the wire form of ClickHouse's Native format."""
 
-from pipeline.kernels.jit import LANES, compiled, copied
+from pipeline.kernels.jit import compiled, copied
+from pipeline.kernels.layout import LANES
 
 
 @compiled

@@ -1,7 +1,7 @@
 """Keys made by templates, for payloads in plain JSON; every other row is left to `pipeline.key_template`."""
 
-from pipeline.kernels.jit import LANES, PAD, byte_at, compiled, copied
-from pipeline.kernels.layout import ATTRIBUTES, EVENT_ID, KEY
+from pipeline.kernels.jit import byte_at, compiled, copied
+from pipeline.kernels.layout import ATTRIBUTES, EVENT_ID, KEY, LANES, PAD
 from pipeline.kernels.text import plain_string_end, skip_space, value_behind
 
 TEXT, ID, BODY = 0, 1, 2

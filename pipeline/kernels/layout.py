@@ -26,3 +26,8 @@ UNATTRIBUTED_AT = 0
 UNATTRIBUTED_LENGTH = 13
 PREFIX = 64
 """Bytes at the head of each buffer that hold constants: `@unattributed` at 0."""
+
+PAD = 64
+"""Bytes that every buffer holds behind its last used byte."""
+LANES = 32
+"""Bytes that are looked at or copied at once; less than PAD."""

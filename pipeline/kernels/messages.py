@@ -11,8 +11,9 @@ The name of a header ends with a zero byte, its value is null or of the told siz
 message. Each message is destroyed once, by the thread that took it, and its place in the array is cleared.
 """
 
-from pipeline.kernels.foreign import (
+from pipeline.kernels.jit import (
     byte_of,
+    compiled,
     copy_in,
     destroy,
     fetch_ahead_of,
@@ -22,7 +23,6 @@ from pipeline.kernels.foreign import (
     int64_of,
     timestamp_of,
 )
-from pipeline.kernels.jit import compiled
 from pipeline.kernels.layout import PREFIX
 
 ERR, PAYLOAD, LENGTH, OFFSET = 0, 24, 32, 56

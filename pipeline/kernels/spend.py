@@ -1,7 +1,6 @@
 """Spend out of accepted rows: picked, and summed by tenant and quarter hour."""
 
 import numpy as np
-from numba import int64
 
 from pipeline.kernels.jit import compiled
 
@@ -47,7 +46,7 @@ def sum_by_quarter(codes, quarters, pico, table, pair_codes, pair_quarters, gain
     for i in range(len(codes)):
         code, quarter, amount = codes[i], quarters[i], pico[i]
         mixed = (U(code) * _MIX) ^ (U(quarter) * _MIX_TOO)
-        slot = int64(mixed >> U(32)) & mask
+        slot = np.int64(mixed >> U(32)) & mask
         while True:
             pair = table[slot]
             if pair < 0 or (pair_codes[pair] == code and pair_quarters[pair] == quarter):

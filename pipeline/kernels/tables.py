@@ -1,7 +1,6 @@
 """Hash tables on plain arrays: the distinct strings of a batch, and the keys that were counted."""
 
 import numpy as np
-from numba import int64
 
 from pipeline.kernels.hashing import bytes_mix
 from pipeline.kernels.jit import LOW_BYTES, compiled, copied, fetch_ahead, word_at
@@ -33,7 +32,7 @@ def _same(buffer, a, b, size):
 def _intern(buffer, start, size, table, starts, sizes, counts, kind):
     """The number of a string among the distinct ones of its kind; a new one gets the next number."""
     mask = table.shape[1] - 1
-    slot = int64(bytes_mix(buffer, start, size, _SEED)) & mask
+    slot = np.int64(bytes_mix(buffer, start, size, _SEED)) & mask
     while True:
         code = table[kind, slot]
         if code < 0:
@@ -121,7 +120,7 @@ def intern_usage(buffer, usage_at, usage_length, used, table, starts, sizes, cou
 @compiled
 def _home(cells, low):
     """Where the search for a key begins: cells in the order of the hash, so that a larger table keeps the order."""
-    return int64(((low >> U(32)) * U(cells)) >> U(32))
+    return np.int64(((low >> U(32)) * U(cells)) >> U(32))
 
 
 @compiled
@@ -285,13 +284,13 @@ def sort_by_lane(slots, lanes, order, bounds):
     for i in range(lanes + 1):
         bounds[i] = 0
     for row in range(len(slots)):
-        bounds[slots[row] % lanes + 1] += 1
+        bounds[int(slots[row]) % lanes + 1] += 1
     for lane in range(lanes):
         bounds[lane + 1] += bounds[lane]
     for row in range(
         len(slots) - 1, -1, -1
     ):  # from the back, so that each end moves down to its lane's start
-        lane = slots[row] % lanes
+        lane = int(slots[row]) % lanes
         bounds[lane + 1] -= 1
         order[bounds[lane + 1]] = row
     for lane in range(lanes):

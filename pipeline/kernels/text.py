@@ -5,9 +5,9 @@ the text is not of the plain form that they accept. -1 is never a verdict: the s
 """
 
 import numpy as np
-from numba import int64
 
-from pipeline.kernels.jit import LANES, byte_at, compiled, string_stops, trailing_zeros, word_at
+from pipeline.kernels.jit import byte_at, compiled, string_stops, trailing_zeros, word_at
+from pipeline.kernels.layout import LANES
 
 U = np.uint64
 _HIGHS = U(0x8080808080808080)
@@ -41,7 +41,7 @@ def _stop(buffer, p):
     while stops == U(0):
         p += LANES
         stops = string_stops(buffer, p)
-    return p + int64(trailing_zeros(stops))
+    return p + np.int64(trailing_zeros(stops))
 
 
 @compiled
@@ -384,7 +384,7 @@ def split_lines(buffer, p, end, starts, ends):
         x = word_at(buffer, p) ^ newlines
         hit = ~(((x & sevens) + sevens) | x | sevens)
         while hit != U(0):
-            q = p + int64(trailing_zeros(hit) >> U(3))
+            q = p + np.int64(trailing_zeros(hit) >> U(3))
             hit &= hit - U(1)
             if q >= end:
                 break

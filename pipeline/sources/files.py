@@ -22,8 +22,7 @@ import numpy as np
 from pipeline.chunk import Buffers, Bytes, Chunk, Origin
 from pipeline.errors import MillraceError, UsageError
 from pipeline.formats import Format, Mapping, detect_format, make_format
-from pipeline.kernels.jit import PAD
-from pipeline.kernels.layout import PREFIX
+from pipeline.kernels.layout import PAD, PREFIX
 from pipeline.kernels.text import split_lines
 from pipeline.sources.packed import MAGIC_BYTES, UNPACKING_ERRORS, Content, unpacked
 from pipeline.sources.pipe import Pipe

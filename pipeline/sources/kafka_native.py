@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.chunk import Buffers, Bytes, Ints, Origin
 from pipeline.kernels import messages as kernel
-from pipeline.kernels.jit import PAD
+from pipeline.kernels.layout import PAD
 from pipeline.sources.kafka_records import AT_END, BATCH_MAX, Records, Taken, event_of
 from pipeline.sources.librdkafka import NO_CONSUMER_CLOSE, ErrorCallback, Library
 
