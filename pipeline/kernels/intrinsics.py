@@ -66,7 +66,7 @@ def copy_lanes(_typing_context, buffer, source, out, position):
 
 @intrinsic
 def fetch_ahead(_typing_context, cells, cell):
-    """Ask for a row of a two-dimensional array, so that it is there when it is looked at a little later."""
+    """Ask for a row or element of an array, so that it is there when it is looked at a little later."""
 
     def generate(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
