@@ -28,7 +28,7 @@ from cli.progress import quiet_stdout
 from cli.run import run_files
 from cli.running import RunOptions
 from pipeline.errors import MillraceError
-from pipeline.lane import Lane
+from pipeline.lane import Delivered, Lane
 from sinks.clickhouse import connect
 from sinks.ledger import Hot, Ledger
 
@@ -92,26 +92,24 @@ class _Watched:
 
     def watch(self, horizon_s: int) -> None:
         """Wrap the lanes, and give them a horizon of seconds, for the rest of this process."""
-        made, commit = Lane.__init__, Lane.commit
+        made, end = Lane.__init__, Lane.end
 
         @wraps(made)
         def made_and_known(lane: Lane, *arguments: Any, **named: Any) -> None:
             made(lane, *arguments, **named)
             self._lanes.append(lane)
 
-        @wraps(commit)
-        def committed_and_counted(lane: Lane) -> Any:
-            events = sum(tally.events for tally in lane.tallies().values())
-            delivered = commit(lane)
+        @wraps(end)
+        def ended_and_counted(lane: Lane, delivered: Delivered) -> Delivered:
             with self._lock:
-                self._events += events
-            return delivered
+                self._events += sum(tally.events for tally in delivered.tallies.values())
+            return end(lane, delivered)
 
         def hot_keys(_ledger: Ledger, _horizon_ms: int, _keys_max: int = 0) -> Hot:
             return Hot(0, horizon_s * 1000, 0)
 
         Lane.__init__ = made_and_known  # type: ignore[method-assign, assignment]
-        Lane.commit = committed_and_counted  # type: ignore[method-assign, assignment]
+        Lane.end = ended_and_counted  # type: ignore[method-assign, assignment]
         Ledger.hot_keys = hot_keys  # type: ignore[method-assign, assignment]
 
     def sample(self) -> None:

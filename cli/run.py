@@ -36,6 +36,7 @@ from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.sources.files import FileReader, FormatChoice, find_files, look_at
 from pipeline.spend import SpendFilter, SpendWindows
 from pipeline.strict import TENANT_MAX
+from sinks.clickhouse import is_embedded
 from sinks.decisions import LedgerDecisions, load_windows
 from sinks.inserts import Retry
 from sinks.ledger import HOT_KEYS_MAX, Ledger, LedgerLane
@@ -278,7 +279,9 @@ def run_files(options: RunOptions) -> dict[str, Any]:
         ),
         lambda lane: SpendWindows(lane, options.workers, accounts, windows),
         lambda: LedgerDecisions(options.ledger, run_, str(threading.get_ident()), clock, retry),
-        CommitPolicy(options.block_rows, age_ms=_COMMIT_AGE_MS),
+        CommitPolicy(
+            options.block_rows, age_ms=_COMMIT_AGE_MS, writes_beside=not is_embedded(options.ledger)
+        ),
         state,
         options.workers,
     )

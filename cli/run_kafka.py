@@ -279,7 +279,12 @@ def _parts(  # noqa: PLR0913, PLR0917 - likewise
         ),
         lambda lane: SpendWindows(lane, lanes, accounts, windows),
         lambda: _decisions(setting, run, f"{setting.cluster.process}-{threading.get_ident()}"),
-        CommitPolicy(options.block_rows, age_ms=setting.kafka.flush_ms, is_live=True),
+        CommitPolicy(
+            options.block_rows,
+            age_ms=setting.kafka.flush_ms,
+            is_live=True,
+            writes_beside=not is_embedded(options.ledger),
+        ),
         setting.state,
         options.workers,
         setting.cluster,

@@ -231,16 +231,21 @@ class _TellingLane(LedgerLane):
 
     tell: Callable[[Collection[str]], None]
     tenants: set[str]
+    aside: set[str]
 
     def append(self, batch: Batch, rows: Int32s) -> None:
         """See `LaneLedger`."""
         self.tenants.update(batch.dictionary.values(KIND_TENANT, batch.columns))
         super().append(batch, rows)
 
+    def set_aside(self) -> None:
+        """See `LaneLedger`."""
+        self.aside, self.tenants = self.tenants, set()
+        super().set_aside()
+
     def commit(self, commit: Commit) -> list[Voided]:
         """See `LaneLedger`."""
-        tenants = self.tenants | {correction.tenant for correction in commit.corrections}
-        self.tenants = set()
+        tenants = self.aside | {correction.tenant for correction in commit.corrections}
         voided = super().commit(commit)
         if tenants:
             self.tell(tenants)

@@ -10,7 +10,8 @@ the ledger, so none of Bytewax's recovery is used, and workers may come and go b
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +37,8 @@ _REST_A_COMMIT = 3
 _REST_MS_A_LANE = 25
 """So that all lanes of a cluster together make 40 parts a second at most."""
 _PAUSE_MS_MAX = 50
+_LOOK_AGAIN_S = 0.005
+"""How soon a lane that has nothing else to do looks again whether its block is written."""
 _EPOCH = timedelta(days=365)
 """At the end of an epoch all workers wait for each other, spinning; it is for Bytewax's recovery, which is not used."""
 
@@ -53,6 +56,9 @@ class CommitPolicy:
     bytes: int = 192 << 20
     age_ms: int = 2_000
     is_live: bool = False
+    writes_beside: bool = False
+    """Whether a lane fills its next block while one is written. With a ledger elsewhere, a run of one worker ends a
+    quarter sooner by it; with one in this process only more threads contend for the cores: 8 % more CPU, no sooner."""
 
     def due_ms(self, *, is_behind: bool) -> int:
         """The age at which a block is written at the latest."""
@@ -172,8 +178,32 @@ def _input(flow: Dataflow, parts: FlowParts) -> Any:
     return op.merge("all", chunks, halts)
 
 
+@dataclass(slots=True)
+class _Writing:
+    """A commit on its way, on a thread of its own."""
+
+    rows: int
+    bytes: int
+    oldest: float
+    """When the first of its records were taken in."""
+    oldest_ms: int
+    begun: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+    done: Future[Delivered] = field(default_factory=Future)
+
+    def run(self, write: Callable[[], Delivered]) -> None:
+        """Write, and note when it was done."""
+        try:
+            delivered = write()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is taken
+            self.done.set_exception(error)
+        else:
+            self.ended = time.monotonic()
+            self.done.set_result(delivered)
+
+
 class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
-    """A lane on the worker that owns it."""
+    """A lane on the worker that owns it; of its blocks one at a time is on its way."""
 
     def __init__(self, parts: FlowParts, preparers: _Preparers) -> None:
         self._parts, self._preparers = parts, preparers
@@ -183,6 +213,8 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         self._is_behind = False
         self._ended, self._took_ms = 0.0, 0
         """When the last commit was done, and how long it took."""
+        self._writer = ThreadPoolExecutor(1, "commit")
+        self._writing: _Writing | None = None
 
     def on_batch(self, values: list[Share | SentShare | Halt]) -> tuple[list[Delivered], bool]:
         shares = [value for value in values if not isinstance(value, Halt)]
@@ -191,18 +223,13 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return guard(self._parts.state, self._take)(shares), StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Delivered], bool]:
-        due = self._due_at()
-        if due is None or time.monotonic() < due:  # the block that this was set for has been written
-            return [], StatefulBatchLogic.RETAIN
-        return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
+        return guard(self._parts.state, self._look)(), StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[Delivered], bool]:
-        if self._parts.state.error is not None:
-            return [], StatefulBatchLogic.RETAIN
-        return guard(self._parts.state, self._commit)(), StatefulBatchLogic.RETAIN
+        return guard(self._parts.state, self._end)(), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
-        due = self._due_at()
+        due = self._due_at() if self._writing is None else time.monotonic() + _LOOK_AGAIN_S
         if due is None:
             return None
         return datetime.now(UTC) + timedelta(seconds=max(due - time.monotonic(), 0))
@@ -218,12 +245,27 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
     def snapshot(self) -> None:
         return None
 
+    def _look(self) -> list[Delivered]:
+        """What is written by now; and begin to write what is due."""
+        delivered = self._written(wait=False)
+        due = self._due_at()
+        if self._writing is None and due is not None and due <= time.monotonic():
+            delivered += self._commit()
+        return delivered
+
+    def _end(self) -> list[Delivered]:
+        try:
+            return [] if self._parts.state.error is not None else self._commit() + self._written(wait=True)
+        finally:
+            self._writer.shutdown()
+
     def _take(self, shares: list[Share | SentShare]) -> list[Delivered]:
         if self._lane is None and shares:
             self._lane = self._parts.make_lane(shares[0].lane)
         delivered: list[Delivered] = []
         if self._lane is None:
             return delivered
+        delivered += self._written(wait=False)
         for sent in shares:
             share = sent.prepared(self._preparers.own()) if isinstance(sent, SentShare) else sent
             self._lane.take(share)
@@ -240,23 +282,48 @@ class _LaneLogic(StatefulBatchLogic[Share | SentShare | Halt, Delivered, None]):
         return lane.pending_rows >= policy.rows or lane.pending_bytes() >= policy.bytes
 
     def _commit(self) -> list[Delivered]:
+        """Write what is pending, or begin to, when what was begun before is written; gives what is written."""
+        delivered = self._written(wait=True)
         lane, oldest = self._lane, self._oldest
         self._oldest = None
-        if lane is None or not lane.has_pending:
+        if lane is not None and lane.has_pending:
+            writing = _Writing(
+                lane.pending_rows, lane.pending_bytes(), oldest or time.monotonic(), self._oldest_ms
+            )
+            write = guard(self._parts.state, lane.begin())
+            self._writing = writing
+            if self._parts.policy.writes_beside:
+                self._writer.submit(writing.run, write)
+            else:
+                writing.run(write)
+                delivered += self._written(wait=True)
+        return delivered
+
+    def _written(self, *, wait: bool) -> list[Delivered]:
+        """What the commit on its way has made durable, if it is done; raises what went wrong."""
+        lane, writing = self._lane, self._writing
+        if lane is None or writing is None or not (wait or writing.done.done()):
             return []
-        tallies, rows, size = lane.tallies(), lane.pending_rows, lane.pending_bytes()
-        begun = time.monotonic()
-        delivered = lane.commit()
-        state, now = self._parts.state, time.monotonic()
-        self._ended, self._took_ms = now, int((now - begun) * 1000)
+        delivered = lane.end(writing.done.result())
+        self._writing = None
+        took = writing.ended - writing.begun
+        self._ended, self._took_ms = writing.ended, int(took * 1000)
+        state = self._parts.state
         if state.watch is not None:
-            epoch = now - (begun if oldest is None else oldest)
+            epoch, held = writing.ended - writing.oldest, lane.keys_held()
             state.watch(
                 CommitNote(
-                    lane.lane, tallies, rows, size, now - begun, epoch, self._oldest_ms, lane.keys_held()
+                    lane.lane,
+                    delivered.tallies,
+                    writing.rows,
+                    writing.bytes,
+                    took,
+                    epoch,
+                    writing.oldest_ms,
+                    held,
                 )
             )
-        state.count(tallies, delivered.pico_usd)
+        state.count(delivered.tallies, delivered.pico_usd)
         return [delivered]
 
 

@@ -6,7 +6,9 @@ shares (any order) -> in the order of their stream -> replayed? -> the key table
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -44,6 +46,8 @@ class Delivered:
     deltas: list[Deltas] = field(default_factory=list)
     positions: dict[Origin, int] = field(default_factory=dict)
     """For each origin in it: the offset below which all is durable in this lane."""
+    tallies: dict[Origin, Tally] = field(default_factory=dict)
+    """What was counted of each."""
 
 
 class Lane:
@@ -97,20 +101,39 @@ class Lane:
         """How many keys the lane knows."""
         return len(self._keys)
 
+    def commit(self) -> Delivered:
+        """Make everything taken in durable."""
+        return self.end(self.begin()())
+
     def tallies(self) -> dict[Origin, Tally]:
         """What the pending commit has counted so far."""
         return self._commit.tallies
 
-    def commit(self) -> Delivered:
-        """Make everything taken in durable."""
-        voided = self._ledger.commit(self._commit)
-        positions = self._commit.positions
-        deltas = self._deltas + self._spend.of_corrections(voided)
-        pico = self._pico_usd + sum(v.pico_usd for v in voided)
+    def begin(self) -> Callable[[], Delivered]:
+        """Set aside everything taken in; what is returned makes it durable, on any thread, while more is taken in.
+
+        `end` is due when it is done, before the next `begin`.
+        """
+        self._ledger.set_aside()
+        commit = self._commit
+        delivered = Delivered(
+            self.lane, dict(self._next), self._pico_usd, self._deltas, commit.positions, commit.tallies
+        )
+        write = partial(self._write, commit, delivered)
         self._begin()
-        self._positions |= positions
+        return write
+
+    def _write(self, commit: Commit, delivered: Delivered) -> Delivered:
+        voided = self._ledger.commit(commit)
+        delivered.deltas += self._spend.of_corrections(voided)
+        delivered.pico_usd += sum(v.pico_usd for v in voided)
+        return delivered
+
+    def end(self, delivered: Delivered) -> Delivered:
+        """Note what has become durable."""
+        self._positions |= delivered.positions
         self._let_keys_go()
-        return Delivered(self.lane, dict(self._next), pico, deltas, positions)
+        return delivered
 
     def _let_keys_go(self) -> None:
         """Begin a new horizon where the running one is over; what is let go of is durable, and looked up there."""

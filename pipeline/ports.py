@@ -144,10 +144,10 @@ class Keep:
 
 
 class LaneLedger(Protocol):
-    """One lane's way to the ledger; used by one thread.
+    """One lane's way to the ledger; used by one thread, but for `commit`, which may run on another beside it.
 
     Delivery: `commit` returns only when everything is durable, rows before rejects before the progress row; a
-    block that is sent again is stored once. Parallelism: one for each lane.
+    block that is sent again is stored once. Parallelism: one for each lane, and one commit of it at a time.
     """
 
     def load_keys(self) -> Iterator[tuple[UInt64s, UInt64s]]:
@@ -187,8 +187,11 @@ class LaneLedger(Protocol):
     def pending_bytes(self) -> int:
         """The size of the pending block."""
 
+    def set_aside(self) -> None:
+        """Keep the pending block for the next `commit`, and begin another; not before the commit before is done."""
+
     def commit(self, commit: Commit) -> list[Voided]:
-        """Make the pending block and the commit durable; returns what the corrections took back.
+        """Make the block that was set aside and the commit durable; returns what the corrections took back.
 
         Raises `LedgerFencedError` when a newer run has taken over, `LedgerError` when the ledger cannot be
         written and the run was told to stop.

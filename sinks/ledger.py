@@ -211,7 +211,7 @@ NOTHING_READ_AGAIN = ReadAgain({}, {})
 
 @dataclass(slots=True)
 class LedgerLane:
-    """One lane's way into the ledger (see `pipeline.ports.LaneLedger`); one thread, one client."""
+    """One lane's way into the ledger (see `pipeline.ports.LaneLedger`); a client for its thread, one for commits."""
 
     url: str
     run: Run
@@ -225,7 +225,9 @@ class LedgerLane:
     dead_letters: Callable[[list[RejectRow]], None] | None = None
     """Makes rejects durable elsewhere, before they are in the ledger."""
     _client: Client | None = None
+    _writer: Client | None = None
     _rows: Pending = field(default_factory=Pending)
+    _aside: Pending = field(default_factory=Pending)
     _commits: int = 0
 
     @property
@@ -234,6 +236,13 @@ class LedgerLane:
         if self._client is None:
             self._client = connect(self.url)
         return self._client
+
+    @property
+    def writer(self) -> Client:
+        """The connection of the thread that commits."""
+        if self._writer is None:
+            self._writer = connect(self.url)
+        return self._writer
 
     def hot_since_ms(self) -> int:
         """See `LaneLedger`."""
@@ -313,16 +322,20 @@ class LedgerLane:
         """See `LaneLedger`."""
         return len(self._rows)
 
+    def set_aside(self) -> None:
+        """See `LaneLedger`."""
+        self._rows, self._aside = self._aside, self._rows
+
     def commit(self, commit: Commit) -> list[Voided]:
         """See `LaneLedger`."""
         self._commits += 1
-        if self._rows:
+        if self._aside:
             token = self._token("rows")
             self.retry.until_done(
                 "ledger_in",
-                lambda: insert_pending(self.client, "ledger_in", self._rows, token, self.run.number),
+                lambda: insert_pending(self.writer, "ledger_in", self._aside, token, self.run.number),
             )
-            self._rows.clear()
+            self._aside.clear()
         voided = self._void(commit.corrections) if commit.corrections else []
         now = self.clock.now_ms()
         if commit.rejects:
@@ -336,12 +349,12 @@ class LedgerLane:
 
     def _insert(self, table: str, blocks: list[bytes], kind: str) -> None:
         token = self._token(kind)
-        self.retry.until_done(table, lambda: insert_block(self.client, table, blocks, token, self.run.number))
+        self.retry.until_done(table, lambda: insert_block(self.writer, table, blocks, token, self.run.number))
 
     def _token(self, kind: str) -> str:
         return f"{self.run.number}-{self.lane}-{self._commits}-{kind}"
 
-    def _ask(self, name: str, parameters: dict[str, object]) -> list[Any]:
+    def _ask(self, name: str, parameters: dict[str, object], client: Client | None = None) -> list[Any]:
         def attempt() -> list[Any]:
             try:
                 settings = {
@@ -350,7 +363,9 @@ class LedgerLane:
                     "max_expanded_ast_elements": 1 << 24,
                 }
                 return list(
-                    self.client.query(sql(name), parameters=parameters, settings=settings).result_rows
+                    (client or self.client)
+                    .query(sql(name), parameters=parameters, settings=settings)
+                    .result_rows
                 )
             except (ClickHouseError, OSError) as error:
                 raise translated(error, "looking keys up") from error
@@ -361,7 +376,8 @@ class LedgerLane:
         targets = sorted({_number(c.target_hash) for c in corrections})
         rows: dict[int, VoidedRow] = {}
         for start in range(0, len(targets), _LOOKUP_SIZE):
-            for row in self._ask("voided_rows", {"hashes": targets[start : start + _LOOKUP_SIZE]}):
+            some = targets[start : start + _LOOKUP_SIZE]
+            for row in self._ask("voided_rows", {"hashes": some}, self.writer):
                 rows[int(row[0])] = VoidedRow(*row)
         pairs = [(c, rows[_number(c.target_hash)]) for c in corrections]
         locks = self.run.locks

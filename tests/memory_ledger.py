@@ -119,6 +119,7 @@ class MemoryLane:
     _replays: dict[Origin, Replay] = field(init=False)
     """As of the beginning of the run: what the other lanes write from then on is not looked at."""
     _pending: list[StoredRow] = field(default_factory=list)
+    _aside: list[StoredRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.run = self.disk.run
@@ -195,12 +196,16 @@ class MemoryLane:
     def pending_bytes(self) -> int:
         return 100 * len(self._pending)
 
+    def set_aside(self) -> None:
+        assert not self._aside
+        self._aside, self._pending = self._pending, []
+
     def commit(self, commit: Commit) -> list[Voided]:
         """Rows, then corrections, then rejects, then progress, as the protocol says."""
         self.commits.append(commit)
         self.before_step()
-        self.disk.rows += self._pending
-        self._pending = []
+        self.disk.rows += self._aside
+        self._aside = []
         self.before_step()
         voided = [self._void(correction) for correction in commit.corrections]
         self.before_step()
@@ -228,6 +233,23 @@ class MemoryLane:
             )
         )  # fmt: skip
         return voided
+
+
+@dataclass
+class Writing:
+    """Commits that are on their way, one of a lane."""
+
+    delivered: list[Delivered]
+    writes: dict[int, Callable[[], Delivered]] = field(default_factory=dict)
+
+    def begin(self, lane: Lane) -> None:
+        self.end(lane)
+        if lane.has_pending:
+            self.writes[lane.lane] = lane.begin()
+
+    def end(self, lane: Lane) -> None:
+        if lane.lane in self.writes:
+            self.delivered.append(lane.end(self.writes.pop(lane.lane)()))
 
 
 def _keys_of(rows: list[StoredRow]) -> tuple[np.ndarray, np.ndarray]:
@@ -317,11 +339,17 @@ class World:
         ]
         made = [Lane(n, ledger, SpendFilter(self.accounts)) for n, ledger in enumerate(ledgers)]
         delivered: list[Delivered] = []
+        writing = Writing(delivered)
         for share in self._arrivals(lines, plan, lanes, origin):
-            made[share.lane].take(share)
-            if plan.random() < 0.15 and made[share.lane].has_pending:
-                delivered.append(made[share.lane].commit())
-        delivered += [lane.commit() for lane in made if lane.has_pending]
+            lane = made[share.lane]
+            lane.take(share)
+            if plan.random() < 0.15:
+                writing.begin(lane)
+            if plan.random() < 0.15:  # until then more is taken in beside it
+                writing.end(lane)
+        for lane in made:
+            writing.begin(lane)
+            writing.end(lane)
         return delivered
 
     def _arrivals(

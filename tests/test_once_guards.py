@@ -106,6 +106,7 @@ def test_the_position_moves_after_the_rows_and_the_rejects(faulty, ledger, door)
     lane.retry.stop.set()
     if door == "ledger_in":
         lane._rows.add([b"rows, but the door is shut"])
+        lane.set_aside()
     faulty.faults.add(Fault("refuse", f"INSERT INTO {door}", times=9))
     with pytest.raises(LedgerAwayError):
         lane.commit(commit)
