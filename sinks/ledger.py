@@ -226,8 +226,10 @@ class LedgerLane:
     """Makes rejects durable elsewhere, before they are in the ledger."""
     _client: Client | None = None
     _writer: Client | None = None
-    _rows: Pending = field(default_factory=Pending)
-    _aside: Pending = field(default_factory=Pending)
+    _rows: Pending | None = None
+    _aside: Pending | None = None
+    _spare: list[Pending] = field(default_factory=list)
+    """What was written, to be filled again: where nothing is filled meanwhile, there is only one."""
     _commits: int = 0
 
     @property
@@ -316,26 +318,28 @@ class LedgerLane:
 
     def append(self, batch: Batch, rows: Int32s) -> None:
         """See `LaneLedger`."""
+        if self._rows is None:
+            self._rows = self._spare.pop() if self._spare else Pending()
         self._rows.add(accepted_rows(batch, rows, self.run.number, self.run.locks).parts())
 
     def pending_bytes(self) -> int:
         """See `LaneLedger`."""
-        return len(self._rows)
+        return 0 if self._rows is None else len(self._rows)
 
     def set_aside(self) -> None:
         """See `LaneLedger`."""
-        self._rows, self._aside = self._aside, self._rows
+        self._aside, self._rows = self._rows, None
 
     def commit(self, commit: Commit) -> list[Voided]:
         """See `LaneLedger`."""
         self._commits += 1
-        if self._aside:
+        if rows := self._aside:
             token = self._token("rows")
             self.retry.until_done(
-                "ledger_in",
-                lambda: insert_pending(self.writer, "ledger_in", self._aside, token, self.run.number),
+                "ledger_in", lambda: insert_pending(self.writer, "ledger_in", rows, token, self.run.number)
             )
-            self._aside.clear()
+            rows.clear()
+            self._spare.append(rows)
         voided = self._void(commit.corrections) if commit.corrections else []
         now = self.clock.now_ms()
         if commit.rejects:

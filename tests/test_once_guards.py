@@ -20,6 +20,7 @@ from sinks.http_front import Fault
 from sinks.inserts import Retry, insert_block
 from sinks.ledger import Hot, Ledger, LedgerLane, ReadAgain
 from sinks.native import Block, strings
+from sinks.pending import Pending
 from tests.event_lines import event, line
 from tests.test_http_front import faulty, front, lane_of, server
 
@@ -105,8 +106,8 @@ def test_the_position_moves_after_the_rows_and_the_rejects(faulty, ledger, door)
     lane, commit = lane_of(faulty.url, Ledger(faulty.url, SystemClock()).begin_run(1))
     lane.retry.stop.set()
     if door == "ledger_in":
-        lane._rows.add([b"rows, but the door is shut"])
-        lane.set_aside()
+        lane._aside = Pending()
+        lane._aside.add([b"rows, but the door is shut"])
     faulty.faults.add(Fault("refuse", f"INSERT INTO {door}", times=9))
     with pytest.raises(LedgerAwayError):
         lane.commit(commit)
