@@ -113,6 +113,7 @@ def run_flow(parts: FlowParts) -> None:
             worker_count_per_proc=parts.workers,
         )
     except BaseException as error:  # noqa: BLE001 - Bytewax wraps what a worker raised; the first error is the cause
+        parts.state.stop.set()  # a commit that is on its way beside the workers tries no longer
         raise (parts.state.error or _of_the_cluster(parts.cluster, error)) from None
     if parts.state.error is not None:
         raise parts.state.error

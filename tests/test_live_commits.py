@@ -141,6 +141,15 @@ def test_what_goes_wrong_while_a_block_is_written_ends_the_run_at_the_next_look(
     assert logic.on_eof()[0] == []
 
 
+def test_when_the_workers_fall_a_commit_beside_them_tries_no_longer(monkeypatch):
+    parts = SimpleNamespace(state=RunState(), cluster=flow.ALONE, workers=1)
+    monkeypatch.setattr(flow, "_build", lambda _parts: None)
+    monkeypatch.setattr(flow, "cluster_main", lambda *_, **__: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        flow.run_flow(parts)
+    assert parts.state.stop.is_set()
+
+
 class Reader:
     done = False
 
