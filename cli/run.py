@@ -30,7 +30,6 @@ from pipeline.catalog import default_catalog, load_catalog
 from pipeline.errors import UsageError
 from pipeline.flow import CommitPolicy, FlowParts, RejectBudget, RunState, run_flow
 from pipeline.formats import FORMAT_NAMES, load_mapping
-from pipeline.kernels.jit import IS_COMPILED
 from pipeline.lane import Lane
 from pipeline.run_state import REJECTS_IN_A_ROW
 from pipeline.sources.files import FileReader, FormatChoice, find_files, look_at
@@ -220,8 +219,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument for each flag
         raise UsageError(f"--late is adjust or refuse, got {late!r}")
     options = RunOptions(
         paths or [], named_ledger(ledger), format_, mapping, source, tenant, catalog, accounts, workers, reject_budget,
-        unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows,
-        IS_COMPILED and not strict_only, chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row, control,
+        unknown_tenants == "refuse", unattributed_tenant, dedupe_horizon_hours, block_rows, not strict_only,
+        chunk_bytes, hot_keys_max, late == "refuse", rejects_in_a_row, control,
     )  # fmt: skip
     with (
         quiet_stdout(),

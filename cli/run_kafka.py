@@ -226,7 +226,7 @@ def _run(  # noqa: PLR0913, PLR0917 - what the start has found, part by part
         setting.clock.now_ms,
         say,
         until_end=kafka.until_end,
-        as_objects=not options.fast,
+        as_objects=not options.is_fast,
     )
     windows = SpendWindows(0, 1, setting.accounts, load_windows(store.client, setting.accounts)).state()
     hot = store.hot_keys(options.dedupe_horizon_hours * _HOUR_MS, options.hot_keys_max)

@@ -41,13 +41,18 @@ class RunOptions:
     unattributed_tenant: str | None = None
     dedupe_horizon_hours: int = 24
     block_rows: int = 250_000
-    fast: bool = IS_COMPILED
+    fast: bool = True
     chunk_bytes: int = 8 << 20
     hot_keys_max: int = HOT_KEYS_MAX
     refuse_late: bool = False
     rejects_in_a_row: int = REJECTS_IN_A_ROW
     control: str | None = None
     """The control store that has accounts, too."""
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the scanner is used: where it is wanted, and compiled."""
+        return self.fast and IS_COMPILED
 
 
 def named_ledger(ledger: str | None) -> str:
@@ -84,7 +89,7 @@ def make_preparer(  # noqa: PLR0913, PLR0917 - a part of the composition
 ) -> Preparer:
     """What one worker turns bytes into prepared batches with."""
     rater = Rater(catalog, is_known_tenant(options, accounts))
-    decoder = Decoder(Rules(options.unattributed_tenant), options.fast)
+    decoder = Decoder(Rules(options.unattributed_tenant), options.is_fast)
     return Preparer(decoder, rater, formats, run_.seeds, lanes)
 
 

@@ -23,7 +23,7 @@ from cli.clock import SystemClock
 from cli.known_accounts import known_accounts
 from cli.metrics import Metrics
 from cli.progress import quiet_stdout
-from cli.running import RunOptions, frozen_heap, is_known_tenant, load_kernels, make_preparer, summary_of
+from cli.running import RunOptions, frozen_heap, is_known_tenant, make_preparer, summary_of
 from cli.telling import say
 from pipeline.batch import Batch
 from pipeline.catalog import Catalog, default_catalog, load_catalog
@@ -73,11 +73,10 @@ def make_intake(options: RunOptions, types: Path | None = None) -> Intake:
 
     Raises `ConfigError` for a file that is wrong.
     """
-    load_kernels()
     catalog = load_catalog(options.catalog) if options.catalog else default_catalog()
     accounts = known_accounts(options.accounts, options.control, may_be_away=True)
     judge = Judge(
-        Decoder(Rules(options.unattributed_tenant), options.fast),
+        Decoder(Rules(options.unattributed_tenant), options.is_fast),
         Rater(catalog, is_known_tenant(options, accounts)),
     )
     intake = Intake(judge, load_types(types) if types else None)

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from api.ingest import BODY_MAX, PATH, ingest_router
 from api.ingest_metrics import IngestMetrics
 from cli.run_kafka import KafkaOptions
-from cli.running import RunOptions
+from cli.running import RunOptions, load_kernels
 from cli.serving_flow import EmbeddedFlow, FlowOptions, make_intake
 from cli.telling import say
 from pipeline.errors import UsageError
@@ -67,6 +67,7 @@ def open_ingest(options: IngestOptions, stack: ExitStack) -> Ingest:
         return found
     metrics = IngestMetrics(waiting)
     found.metrics.append(metrics.text)
+    load_kernels()
     found.routers.append(ingest_router(make_intake(options.run, options.types), metrics, time.monotonic_ns))
     found.body_max[PATH] = BODY_MAX
     return found

@@ -101,14 +101,6 @@ class Lane:
         """How many keys the lane knows."""
         return len(self._keys)
 
-    def commit(self) -> Delivered:
-        """Make everything taken in durable."""
-        return self.end(self.begin()())
-
-    def tallies(self) -> dict[Origin, Tally]:
-        """What the pending commit has counted so far."""
-        return self._commit.tallies
-
     def begin(self) -> Callable[[], Delivered]:
         """Set aside everything taken in; what is returned makes it durable, on any thread, while more is taken in.
 

@@ -15,7 +15,7 @@ from pipeline.lane import Lane
 from pipeline.ports import Keep, Tally
 from pipeline.spend import SpendFilter
 from tests.lines import event_of, written
-from tests.memory_ledger import FILE, KEEP_ALL, CutError, Disk, MemoryLane, World, chunk_of, loaded
+from tests.memory_ledger import FILE, KEEP_ALL, CutError, Disk, MemoryLane, World, chunk_of, commit, loaded
 from tests.model import Model
 
 NOW_MS = 1_793_600_600_000
@@ -73,7 +73,7 @@ def void(key: str, tenant: str = "acme", own: str = "fix") -> bytes:
 
 
 def tally(lane: Lane, origin: Origin = FILE) -> Tally:
-    return lane.tallies()[origin]
+    return lane._commit.tallies[origin]
 
 
 def take(world: World, lane: Lane, *batches: list[bytes]) -> None:
@@ -90,7 +90,7 @@ def outcome(world: World, *batches: list[bytes]) -> tuple[list[int], list[tuple[
     lane = world.lane()
     take(world, lane, *batches)
     counts = tally(lane)
-    lane.commit()
+    commit(lane)
     rejects = [(reject.offset, reject.reason) for reject, _ in world.disk.rejects]
     return [row.offset for row in world.disk.rows], rejects, counts
 
@@ -173,12 +173,12 @@ def test_shares_are_judged_in_the_order_of_their_stream_whenever_they_come(world
     lane = world.lane()
     for number in (3, 1, 4):
         lane.take(shares[number])
-    assert (lane.has_pending, lane.tallies()) == (False, {})
+    assert (lane.has_pending, lane._commit.tallies) == (False, {})
     lane.take(shares[0])
     assert tally(lane) == Tally(accepted=1, rejected=1, conflicts=1)
     lane.take(shares[2])
 
-    delivered = lane.commit()
+    delivered = commit(lane)
 
     assert delivered.below == {"files": 5}
     assert [row.offset for row in world.disk.rows] == [1]
@@ -195,8 +195,8 @@ def test_streams_do_not_wait_for_each_other(world):
     for chunk in chunks:
         lane.take(world.shares(chunk, 1)[0])
 
-    assert lane.tallies() == {Origin("t", 7): Tally(accepted=1)}
-    assert lane.commit().below == {"files": 0, "t-7": 1}
+    assert lane._commit.tallies == {Origin("t", 7): Tally(accepted=1)}
+    assert commit(lane).below == {"files": 0, "t-7": 1}
 
 
 def test_a_share_without_rows_moves_the_position_too(world):
@@ -205,7 +205,7 @@ def test_a_share_without_rows_moves_the_position_too(world):
     lane.take(world.shares(chunk_of([(8, b"{")], NOW_MS), 2)[1])
 
     assert (lane.has_pending, lane.pending_rows) == (True, 0)
-    lane.commit()
+    commit(lane)
     assert {world.disk.positions[FILE, slot] for slot in range(1, 256, 2)} == {9}
     assert (FILE, 0) not in world.disk.positions
     assert len(shares[1].batch.rows_of(1)) == 1
@@ -216,10 +216,15 @@ def test_a_commit_empties_what_is_pending_and_says_what_it_cost(world):
     take(world, lane, [ask("k"), ask("j", 2, operation="given"), void("k")])
     assert (lane.pending_rows, lane.pending_bytes(), lane.has_pending) == (3, 200, True)
 
-    delivered = lane.commit()
+    delivered = commit(lane)
 
     assert delivered.pico_usd == 3_000_000
-    assert (lane.pending_rows, lane.pending_bytes(), lane.has_pending, lane.tallies()) == (0, 0, False, {})
+    assert (lane.pending_rows, lane.pending_bytes(), lane.has_pending, lane._commit.tallies) == (
+        0,
+        0,
+        False,
+        {},
+    )
     assert lane.keys_held() == 3
 
 
@@ -231,7 +236,7 @@ def test_an_error_of_the_ledger_goes_through(world, monkeypatch):
     take(world, lane, [ask("k")])
     monkeypatch.setattr(MemoryLane, "commit", fenced)
     with pytest.raises(LedgerFencedError):
-        lane.commit()
+        commit(lane)
 
 
 # Runs that know of earlier ones.
@@ -315,7 +320,7 @@ def test_a_file_that_is_read_again_adds_no_second_reject_of_a_line(world):
     changed = [b"{", ask("a"), ask("a", 3), b"[", void("x"), b"{"]
     lane.take(world.shares(chunk_of(list(enumerate(changed, 1)), NOW_MS, 0, again), 1)[0])
     counts = tally(lane, again)
-    lane.commit()
+    commit(lane)
 
     assert counts == Tally(duplicates=1, conflicts=1, rejected=5)
     assert [(r.origin.pass_number, r.offset) for r, _ in world.disk.rejects] == [

@@ -18,7 +18,7 @@ from pipeline.spend import SpendFilter
 from sinks.locks import Change, list_locks, lock, locks_of_run, unlock
 from tests.hostile import hostile_accounts, hostile_catalogs, hostile_locks, hostile_stream
 from tests.lines import event_of, written
-from tests.memory_ledger import FILE, CutError, MemoryLane, World, chunk_of, loaded
+from tests.memory_ledger import FILE, CutError, MemoryLane, World, chunk_of, commit, loaded
 from tests.model import Model
 from tests.model.ledger import Settings
 from tests.test_end_to_end import assert_ledger_is, assert_rows_are, crossings_of, decisions_of
@@ -61,7 +61,7 @@ def outcomes(world, lines, locks):
     ledger = MemoryLane(world.disk, 0, 1, [FILE], run_locks=locks)
     lane = Lane(0, ledger, SpendFilter(world.accounts))
     lane.take(world.shares(chunk_of(list(enumerate(lines, first)), world.now_ms), 1)[0])
-    lane.commit()
+    commit(lane)
     rows = [(r.offset, r.period, period_name(month_of(r.occurred_at_ms))) for r in world.disk.rows]
     return rows, [(r.offset, r.reason) for r, _ in world.disk.rejects]
 

@@ -11,10 +11,8 @@ import pytest
 from tests.hostile import hostile_accounts, hostile_catalogs, hostile_stream
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONWARNINGS": "error::RuntimeWarning",
-}  # as a number does that overflows unforeseen
+A_NUMBER_OVERFLOWS = "error::RuntimeWarning"
+ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": A_NUMBER_OVERFLOWS}
 
 
 def output(command, *arguments):
@@ -72,3 +70,14 @@ def test_keys_and_fingerprints_are_the_same_in_both_ways(tmp_path):
     assert half == run(with_numba, "half.ndjson", "compiled")[0]
     assert whole == run(with_numba, "all.ndjson", "compiled")[0]
     assert min(half["accepted"], whole["accepted"], whole["conflicts"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("hidden", "wanted", "is_fast"), [("", True, True), ("", False, False), ("numba", True, False)]
+)
+def test_the_scanner_is_used_where_it_is_wanted_and_compiled(hidden, wanted, is_fast):
+    code = (
+        f"import sys; sys.modules[{hidden!r}] = None; from cli.running import RunOptions; "
+        f"print(RunOptions([], '', fast={wanted}).is_fast)"
+    )
+    assert output(("-c", code))[0] == f"{is_fast}\n"
